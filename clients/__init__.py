@@ -1,0 +1,1 @@
+"""Speak to a running daemon. Import daemon.protocol only, never torch."""

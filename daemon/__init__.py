@@ -1,0 +1,1 @@
+"""Owns time: frames in, answers out."""

@@ -1,0 +1,1 @@
+"""The video language model: the only place that knows a model family."""

@@ -1,0 +1,1 @@
+"""Keys and values, kept for ever. Knows no model, no camera and no socket."""

@@ -1,0 +1,1 @@
+"""Which blocks serve a question. Knows blocks, not frames."""
