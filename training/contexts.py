@@ -1,0 +1,220 @@
+"""What the language stage reads: contexts of past and recent frames, each with many questions under one mask.
+
+A context is laid out as the daemon lays one out (`sink | recalled frames | recent frames | question`). Its questions
+stand side by side behind the frames and cannot see each other. Some see every frame, some only a few of the recalled
+ones, and some only the recent ones: those learn nothing but where to look (`blind`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from longwatch.daemon.capture import quiz
+from longwatch.daemon.capture.quiz import Moment, Question
+from longwatch.daemon.capture.scene import Scene, State, paint
+
+from .vision import compress, shrink
+
+SINK = "<s>you watch a camera"
+CLOCK_TOKENS, VISUAL_TOKENS = 8, 16
+FRAME_TOKENS = CLOCK_TOKENS + VISUAL_TOKENS
+IGNORED = -100
+
+
+class Stream(NamedTuple):
+    """A rendered stream after the gate: its moments, and their visual tokens `[M, 16, 256]` bf16."""
+
+    moments: list[Moment]
+    visual: torch.Tensor
+
+
+def changed(state: State, kept: State) -> bool:
+    """Whether a gate would call the state new."""
+    still = len(state.things) == len(kept.things) and all(
+        a[:3] == b[:3] and abs(a.x - b.x) < 6 for a, b in zip(state.things, kept.things, strict=True)
+    )
+    return not still or state[1:4] != kept[1:4]
+
+
+def gated_moments(scene: Scene, seconds: int, keep_seconds: int = 300) -> list[Moment]:
+    """The moments that a gate would keep of a scene watched at one frame a second."""
+    moments: list[Moment] = []
+    for t in range(seconds):
+        state, time_ns = scene.state(t), scene.start_ns + t * 1_000_000_000
+        if moments and not changed(state, moments[-1].state) and t * 1e9 < moments[-1].time_ns + keep_seconds * 1e9:
+            moments[-1] = moments[-1]._replace(until_ns=time_ns)
+        else:
+            moments.append(Moment(time_ns, time_ns, state))
+    return moments
+
+
+def pictures(moments: list[Moment], variant: int, rng: np.random.Generator) -> torch.Tensor:
+    """`[M, 3, 96, 96]` uint8, a third of them through a lossy codec."""
+    images = []
+    for moment in moments:
+        image = paint(moment.state, variant, rng)
+        images.append(shrink(compress(image, rng) if rng.random() < 0.33 else image))
+    return torch.stack(images)
+
+
+@dataclass
+class Batch:
+    """Contexts of equally many frames, padded to one length.
+
+    Shapes: `B` contexts, `T` tokens, `F` frames, `Q` questions.
+    """
+
+    ids: torch.Tensor  # [B, T]; visual tokens are 0 here
+    visual: torch.Tensor  # [B, F, 16, 256]
+    positions: torch.Tensor  # [B, T]
+    mask: torch.Tensor  # [B, 1, T, T] bool
+    labels: torch.Tensor  # [B, T], the token that must follow
+    question: torch.Tensor  # [B, T], the number of the question that a token belongs to, or -1
+    asking: torch.Tensor  # [B, T] bool: a question's own tokens, not its answer's
+    proof: torch.Tensor  # [B, Q, F] bool
+    digits: torch.Tensor  # [B, F, 6] the clock of each frame
+    kinds: list[list[str]]
+
+
+class ContextMaker:
+    """Draws contexts and questions from streams, by its own random numbers."""
+
+    def __init__(self, streams: list[Stream], tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
+        self.streams = streams
+        self.rng = np.random.default_rng([seed, 3])
+        self.tokenizer = tokenizer
+        self.sink_ids = tokenizer(SINK).input_ids
+        self.first_digit = tokenizer.convert_tokens_to_ids("ᵃ0")
+        self.eos = tokenizer.eos_token_id
+        self._word_ids: dict[str, list[int]] = {}
+
+    def batch(self, contexts: int, frames: int, questions: int, *, full: bool = False) -> Batch:
+        """A batch; `full` lets every question see every frame."""
+        drawn = [self._context(frames) for _ in range(contexts)]
+        rows = [self._questions(moments, recent, questions, full) for moments, _, recent in drawn]
+        start = len(self.sink_ids) + frames * FRAME_TOKENS
+        length = start + max(sum(len(ids) + len(answer) for _, ids, answer, _ in row) for row in rows)
+        b = Batch(
+            ids=torch.zeros(contexts, length, dtype=torch.long),
+            visual=torch.stack([visual for _, visual, _ in drawn]),
+            positions=torch.zeros(contexts, length, dtype=torch.long),
+            mask=torch.zeros(contexts, 1, length, length, dtype=torch.bool),
+            labels=torch.full((contexts, length), IGNORED),
+            question=torch.full((contexts, length), -1),
+            asking=torch.zeros(contexts, length, dtype=torch.bool),
+            proof=torch.zeros(contexts, questions, frames, dtype=torch.bool),
+            digits=torch.zeros(contexts, frames, 6, dtype=torch.long),
+            kinds=[[question.kind for question, *_ in row] for row in rows],
+        )
+        frame_of = torch.full((length,), -1)
+        frame_of[len(self.sink_ids) : start] = torch.arange(frames).repeat_interleave(FRAME_TOKENS)
+        for i, ((moments, _, _), row) in enumerate(zip(drawn, rows, strict=True)):
+            self._lay_frames(b, i, moments)
+            seen = torch.zeros(questions, frames, dtype=torch.bool)
+            at = start
+            for q, (question, ids, answer, visible) in enumerate(row):
+                seen[q] = visible
+                b.proof[i, q, list(question.proof)] = True
+                end = at + len(ids) + len(answer)
+                b.ids[i, at:end] = torch.tensor(ids + answer)
+                b.positions[i, at:end] = start + torch.arange(end - at)
+                b.question[i, at:end] = q
+                b.asking[i, at : at + len(ids)] = True
+                if visible[list(question.proof)].any() or not question.proof:
+                    b.labels[i, at + len(ids) - 1 : end - 1] = torch.tensor(answer)
+                at = end
+            b.mask[i, 0] = self._mask(frame_of, b.question[i], seen)
+        return b
+
+    def _lay_frames(self, b: Batch, i: int, moments: list[Moment]) -> None:
+        sink = len(self.sink_ids)
+        b.ids[i, :sink] = torch.tensor(self.sink_ids)
+        end = sink + len(moments) * FRAME_TOKENS
+        b.positions[i, :end] = torch.arange(end)
+        for f, moment in enumerate(moments):
+            at = sink + f * FRAME_TOKENS
+            text = quiz.clock(moment.time_ns)
+            clock_ids = torch.tensor(self.tokenizer(f"[{text}]").input_ids)
+            b.ids[i, at : at + CLOCK_TOKENS] = clock_ids
+            b.labels[i, at + 1 : at + CLOCK_TOKENS - 1] = clock_ids[2:]
+            b.digits[i, f] = torch.tensor([int(c) for c in text if c != ":"])
+
+    def _mask(self, frame_of: torch.Tensor, question_of: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        """`[T, T]`: who sees whom. A frame sees the sink and the frames of a window before it."""
+        length, sink = len(frame_of), len(self.sink_ids)
+        order = torch.arange(length)
+        causal = order[:, None] >= order[None]
+        window = int(self.rng.choice([0, 4, 8]))
+        apart = frame_of[:, None] - frame_of[None]
+        frames = (frame_of[:, None] >= 0) & (frame_of[None] >= 0) & (apart <= window)
+        asks = question_of >= 0
+        own = asks[:, None] & (question_of[:, None] == question_of[None])
+        sight = torch.zeros(length, length, dtype=torch.bool)
+        sight[asks] = seen[question_of[asks]][:, frame_of.clamp(min=0)] & (frame_of >= 0)
+        mask = causal & (frames | own | sight | (order < sink)[None])
+        mask.fill_diagonal_(True)
+        return mask
+
+    def _context(self, frames: int) -> tuple[list[Moment], torch.Tensor, int]:
+        """Moments in time order with their visual tokens; the last `recent` of them are contiguous."""
+        rng = self.rng
+        stream = self.streams[int(rng.integers(len(self.streams)))]
+        now = int(rng.integers(frames + 8, len(stream.moments)))
+        recent = int(rng.integers(1, min(8, frames - 1) + 1))
+        past: set[int] = set()
+        longest = int(rng.choice([1, 3, frames]))
+        while len(past) < frames - recent:
+            begin = int(rng.integers(0, now - recent + 1))
+            room = frames - recent - len(past)
+            run = range(begin, min(begin + int(rng.integers(1, longest + 1)), now - recent + 1))
+            past.update(list(run)[:room])
+        chosen = [*sorted(past), *range(now - recent + 1, now + 1)]
+        shift = int(rng.integers(86_400)) * 1_000_000_000
+        moments = [
+            Moment(m.time_ns + shift, m.until_ns + shift, m.state) for m in (stream.moments[i] for i in chosen)
+        ]
+        return moments, stream.visual[chosen], recent
+
+    def _questions(
+        self, moments: list[Moment], recent: int, count: int, full: bool
+    ) -> list[tuple[Question, list[int], list[int], torch.Tensor]]:
+        rng, drawn = self.rng, []
+        while len(drawn) < count:
+            kind = quiz.QUESTION_KINDS[int(rng.choice(len(WEIGHTS), p=WEIGHTS))]
+            question = quiz.ask(kind, moments, rng)
+            if question is None:
+                continue
+            ids = self._encode(f"<q>{question.text}<a>")
+            answer = [*self._encode(question.answer), self.eos]
+            drawn.append((question, ids, answer, self._visible(question, len(moments), recent, full)))
+        return drawn
+
+    def _visible(self, question: Question, frames: int, recent: int, full: bool) -> torch.Tensor:
+        visible = torch.ones(frames, dtype=torch.bool)
+        draw = self.rng.random()
+        if full or draw < 0.7:
+            return visible
+        visible[: frames - recent] = torch.from_numpy(self.rng.random(frames - recent) < 0.3)
+        if draw < 0.85:
+            visible[list(question.proof)] = True
+        else:
+            visible[: frames - recent] = False
+        return visible
+
+    def _encode(self, text: str) -> list[int]:
+        if text not in self._word_ids:
+            ids = self.tokenizer(text).input_ids
+            if any(c.isdigit() for c in text):
+                return ids
+            self._word_ids[text] = ids
+        return self._word_ids[text]
+
+
+_HARDER = {"door now": 0.4, "lamp now": 0.4, "there now": 1.0, "when": 1.6, "there then": 1.6}
+WEIGHTS = np.array([_HARDER.get(kind, 1.0) for kind in quiz.QUESTION_KINDS])
+WEIGHTS = WEIGHTS / WEIGHTS.sum()

@@ -1,0 +1,163 @@
+"""Stage 1: the eyes. Each of a frame's 16 visual tokens learns to be the sum of the words for what stands in its cell.
+
+The tower is taught to name, and the projector to place: a cell with a red car becomes `red + car`, the door's cell
+`door + open`. The language stage then starts from tokens that already mean something to the text model.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.nn import functional
+
+from longwatch.daemon.capture.scene import COLOURS, KINDS, State, Thing, paint
+
+from . import pair
+from .checkpoint import IMAGE_PIXELS, new_model, save, visual_tokens
+from .tokenizer import build as build_tokenizer
+
+UNSURE = -1
+TASKS = {"kind": len(KINDS) + 1, "colour": len(COLOURS) + 1, "door": 2, "lamp": 2, "digit": 10}
+
+
+def random_state(rng: np.random.Generator) -> State:
+    """A yard with up to one thing in each lane, anywhere in it."""
+    things = tuple(
+        Thing(KINDS[rng.integers(len(KINDS))], list(COLOURS)[rng.integers(len(COLOURS))], lane, rng.uniform(-30, 414))
+        for lane in (1, 2, 3)
+        if rng.random() < 0.6
+    )
+    return State(things, *(bool(v) for v in rng.integers(0, 2, 2)), int(rng.integers(10)), rng.uniform(0.84, 1.16))
+
+
+def shrink(image: np.ndarray) -> torch.Tensor:
+    """BGR picture → `[3, 96, 96]` uint8 RGB, resized as the daemon does."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1)[None]
+    return functional.interpolate(pixels, (IMAGE_PIXELS, IMAGE_PIXELS), mode="bicubic", antialias=True)[0]
+
+
+def compress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The picture after a lossy codec, as a network camera would send it."""
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 95))])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+
+
+def labels_of(state: State) -> torch.Tensor:
+    """`[16, 5]` int: kind, colour, door, lamp, digit of each cell; 0 is "nothing" for kind and colour."""
+    labels = torch.full((16, len(TASKS)), UNSURE)
+    labels[4:, :2] = 0
+    labels[0, 2], labels[1, 3], labels[3, 4] = int(state.door_open), int(state.lamp_on), state.digit
+    for thing in state.things:
+        near = [thing.lane * 4 + int(x // 96) for x in (thing.x - 50, thing.x + 50) if 0 <= x < 384]
+        labels[near, :2] = UNSURE
+        if 12 <= thing.x <= 372 and 9 <= thing.x % 96 <= 87:
+            labels[thing.cell, 0] = 1 + KINDS.index(thing.kind)
+            labels[thing.cell, 1] = 1 + list(COLOURS).index(thing.colour)
+    return labels
+
+
+def word_targets(labels: torch.Tensor, words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sum of words that each cell should become `[N, 16, 256]`, and where it is known `[N, 16]`."""
+    tokenizer = build_tokenizer()
+
+    def rows(*names: str) -> torch.Tensor:
+        return words[[tokenizer.convert_tokens_to_ids(f"▁{name}") for name in names]]
+
+    target = torch.zeros(*labels.shape[:2], words.shape[1])
+    tables = {
+        0: torch.cat([rows("nothing"), rows(*KINDS)]),
+        1: torch.cat([torch.zeros(1, words.shape[1]), rows(*COLOURS)]),
+        2: rows("closed", "open") + rows("door"),
+        3: rows("off", "on") + rows("lamp"),
+        4: rows(*(str(d) for d in range(10))) + rows("number"),
+    }
+    for column, table in tables.items():
+        known = labels[..., column] >= 0
+        target[known] += table[labels[..., column][known]]
+    return target, (labels >= 0).any(-1)
+
+
+class Eyes(torch.nn.Module):
+    """The vision half, with the linear heads that teach it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.model = new_model()
+        with torch.no_grad():
+            self.model.get_input_embeddings().weight.normal_(0, 1 / 16)
+        self.heads = torch.nn.ModuleList(torch.nn.Linear(256, classes) for classes in TASKS.values())
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Visual tokens `[N, 16, 256]`, and each task's logits `[N, 16, classes]`."""
+        tokens = visual_tokens(self.model, images)
+        return tokens, [head(tokens) for head in self.heads]
+
+
+def make_bank(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`count` frames of random yards: `[count, 3, 96, 96]` uint8 and their labels `[count, 16, 5]`."""
+    rng = np.random.default_rng([seed, 1])
+    images, labels = torch.empty(count, 3, IMAGE_PIXELS, IMAGE_PIXELS, dtype=torch.uint8), []
+    for i in range(count):
+        state = random_state(rng)
+        picture = paint(state, int(rng.integers(16)), rng)
+        images[i] = shrink(compress(picture, rng) if rng.random() < 0.4 else picture)
+        labels.append(labels_of(state))
+    return images, torch.stack(labels)
+
+
+def train(rank: int, folder: Path, frames: int, epochs: int, batch: int) -> None:
+    """One of the processes: makes its own frames, trains, and rank 0 saves the checkpoint."""
+    started = time.time()
+    images, labels = make_bank(frames, 100 + rank)
+    test_images, test_labels = make_bank(512, 200)
+    eyes = Eyes()
+    words = eyes.model.get_input_embeddings().weight.detach().clone()
+    targets, known = word_targets(labels, words)
+    trained = [p for name, p in eyes.named_parameters() if "language_model" not in name and "lm_head" not in name]
+    trained = [p for p in trained if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=2e-3, weight_decay=0.02, betas=(0.9, 0.98))
+    steps = epochs * frames // batch
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.08)
+    generator = torch.Generator().manual_seed(rank)
+    for step in range(steps):
+        pick = torch.randint(frames, (batch,), generator=generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            tokens, logits = eyes(images[pick])
+            loss = 30 * functional.mse_loss(tokens.float()[known[pick]], targets[pick][known[pick]])
+            for column, task in enumerate(logits):
+                loss = loss + functional.cross_entropy(
+                    task.float().flatten(0, 1), labels[pick][..., column].flatten(), ignore_index=UNSURE
+                )
+        optimizer.zero_grad()
+        loss.backward()
+        pair.average_gradients(trained)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        schedule.step()
+        if rank == 0 and (step % 50 == 0 or step == steps - 1):
+            right = accuracy(eyes, test_images, test_labels, words)
+            print(f"vision {step + 1}/{steps} loss {loss.item():.3f} {right} {time.time() - started:.0f} s", flush=True)
+    if rank == 0:
+        save(eyes.model, folder)
+
+
+@torch.inference_mode()
+def accuracy(eyes: Eyes, images: torch.Tensor, labels: torch.Tensor, words: torch.Tensor) -> str:
+    """Per task the share of cells named right, and the visual tokens' distance to their words' sum."""
+    eyes.eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        tokens, logits = eyes(images)
+    targets, known = word_targets(labels, words)
+    parts = [f"fit {functional.mse_loss(tokens.float()[known], targets[known]) / targets[known].pow(2).mean():.3f}"]
+    for column, name in enumerate(TASKS):
+        truth = labels[..., column]
+        # "Nothing" is most of the ground: only cells that hold something count.
+        asked = truth >= (1 if name in ("kind", "colour") else 0)
+        parts.append(f"{name} {(logits[column].argmax(-1)[asked] == truth[asked]).float().mean():.3f}")
+    eyes.train()
+    return " ".join(parts)
