@@ -1,0 +1,220 @@
+"""Position-free attention: how a text model attends to keys that carry no position.
+
+The text model runs with every position 0, which makes its own rotary embedding the identity, so that the keys it
+computes carry no position. The function registered here hands each layer's queries, keys and values to the forward's
+`Layout`, which knows what is seen and at which positions, and rotates there. Both registries are transformers' public
+ones; the layout travels in the attention's keyword arguments, so two models never share state.
+
+    FrameLayout   n frames at once, each before its own window; collects their keys and values
+    Context       a question or answer behind a laid-out context; rotated once, grows as tokens come
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+
+NAME = "longwatch"
+
+
+class Layout(Protocol):
+    """What a forward sees. One layout serves one forward of one model."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """Attention of a layer, heads first: query `[B, Hq, T, D]`, key and value `[B, H, T, D]`, all unrotated.
+
+        Returns:
+            `[B, Hq, T, D]`.
+        """
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,
+    *,
+    layout: Layout,
+    scaling: float,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    out = layout.attend(int(module.layer_idx), query, key, value, scaling)  # type: ignore[arg-type]
+    return out.transpose(1, 2), None
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    return None
+
+
+AttentionInterface.register(NAME, _attend)
+AttentionMaskInterface.register(NAME, _no_mask)
+
+
+class Rotation:
+    """A text model's own rotary embedding, applied at positions of our choice."""
+
+    def __init__(self, text: nn.Module) -> None:
+        self._embedding = text.rotary_emb
+        self._apply = sys.modules[type(text).__module__].apply_rotary_pos_emb
+        # At position 0 the model's own pass has multiplied by this already (YaRN): it must not happen twice.
+        self._scaling = float(getattr(self._embedding, "attention_scaling", 1.0))
+
+    def angles(self, positions: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines for `[B, T]` positions, in the dtype of `like`: two of `[B, T, D]`."""
+        cos, sin = self._embedding(like, positions)
+        return (cos, sin) if self._scaling == 1.0 else (cos / self._scaling, sin / self._scaling)
+
+    def turn(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+        """`[B, H, T, D]` at the angles' positions."""
+        turned: Tensor = self._apply(x, x[:, :0], *angles)[0]
+        return turned
+
+
+class FrameLayout:
+    """n frames as n rows, each seeing `sink | the newest whole blocks before it | itself`, at positions from 0 on.
+
+    Earlier rows of the same forward are blocks for the later ones, so that any chunk size gives the same keys.
+
+        row 0   sink | w0 w1 w2 | f0
+        row 1   sink |    w1 w2 f0 | f1
+
+    Args:
+        keys, values: the window's `[L, H, S + W, D]`, keys before rotary.
+        sink_tokens: S.
+        block_tokens: tokens of each block in the window, oldest first; together W.
+        frames, frame_tokens: n and T.
+        window_tokens: what the blocks before a frame may hold together.
+    """
+
+    def __init__(
+        self,
+        rotation: Rotation,
+        keys: Tensor,
+        values: Tensor,
+        *,
+        sink_tokens: int,
+        block_tokens: list[int],
+        frames: int,
+        frame_tokens: int,
+        window_tokens: int,
+    ) -> None:
+        self._rotation, self._context = rotation, (keys, values)
+        self._gather, self._mask = _frame_plan(sink_tokens, block_tokens, frames, frame_tokens, window_tokens)
+        self._gather = self._gather.to(keys.device)
+        self._mask = self._mask.to(keys.device)
+        lengths = self._mask[:, 0, -1].sum(-1)
+        positions = (torch.arange(self._gather.shape[1], device=keys.device) - self._gather.shape[1])[None]
+        positions = (positions + lengths[:, None]).clamp(min=0)
+        self._key_angles = rotation.angles(positions, keys)
+        self._query_angles = (self._key_angles[0][:, -frame_tokens:], self._key_angles[1][:, -frame_tokens:])
+        self.keys: list[Tensor] = []  # a layer's [n, H, T, D], before rotary
+        self.values: list[Tensor] = []
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """See `Layout.attend`; keeps the layer's keys and values."""
+        self.keys.append(key)
+        self.values.append(value)
+        seen_keys = self._seen(self._context[0][layer], key)
+        seen_values = self._seen(self._context[1][layer], value)
+        return scaled_dot_product_attention(
+            self._rotation.turn(query, self._query_angles),
+            self._rotation.turn(seen_keys, self._key_angles),
+            seen_values,
+            attn_mask=self._mask,
+            scale=scaling,
+            enable_gqa=True,
+        )
+
+    def _seen(self, context: Tensor, new: Tensor) -> Tensor:
+        """`[n, H, K, D]`: for each row, what it sees of the context `[H, C, D]` and of all rows' new tokens."""
+        everything = torch.cat([context, new.transpose(0, 1).flatten(1, 2)], 1)
+        return everything[:, self._gather].transpose(0, 1)
+
+
+def _frame_plan(
+    sink_tokens: int, block_tokens: list[int], frames: int, frame_tokens: int, window_tokens: int
+) -> tuple[Tensor, Tensor]:
+    """Which tokens of `context + chunk` each row sees `[n, K]`, and the mask `[n, 1, T, K]`.
+
+    Rows are flush right: their own tokens are the last T, and shorter rows are padded (masked) on the left.
+    """
+    sizes = [*block_tokens, *[frame_tokens] * frames]
+    starts = torch.tensor([0, *sizes]).cumsum(0) + sink_tokens
+    rows = []
+    for row in range(frames):
+        own = len(block_tokens) + row
+        first, room = own, window_tokens
+        while first > 0 and (sizes[first - 1] <= room or first == own):
+            first -= 1
+            room -= sizes[first]
+        rows.append(
+            torch.cat([torch.arange(sink_tokens), torch.arange(int(starts[first]), int(starts[own]) + frame_tokens)])
+        )
+    longest = max(len(row) for row in rows)
+    gather = torch.stack([torch.cat([row.new_zeros(longest - len(row)), row]) for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    order = torch.arange(longest)
+    real = order[None] >= longest - lengths[:, None]
+    causal = order[None] <= torch.arange(longest - frame_tokens, longest)[:, None]
+    return gather, (real[:, None] & causal[None])[:, None]
+
+
+class Context:
+    """A laid-out context at positions 0, 1, 2, …: rotated once, and extended by what is prefilled and decoded.
+
+    Args:
+        keys, values: `[L, H, C, D]`, keys before rotary.
+        room: tokens that may be added before the buffers grow.
+    """
+
+    def __init__(self, rotation: Rotation, keys: Tensor, values: Tensor, room: int) -> None:
+        layers, heads, tokens, dim = keys.shape
+        self._rotation, self.tokens = rotation, tokens
+        self._keys, self._values = (x.new_empty(layers, heads, tokens + room, dim) for x in (keys, values))
+        angles = rotation.angles(torch.arange(tokens, device=keys.device)[None], keys)
+        self._keys[:, :, :tokens] = rotation.turn(keys, angles)
+        self._values[:, :, :tokens] = values
+        self._angles: tuple[Tensor, Tensor] | None = None
+        self._mask: Tensor | None = None
+        self._pending = 0
+        self.queries: dict[int, Tensor] = {}  # a layer's last queries [Hq, T, D], unrotated
+
+    def begin(self, tokens: int) -> None:
+        """Prepares a forward of so many new tokens: their angles, mask and room."""
+        positions = torch.arange(self.tokens, self.tokens + tokens, device=self._keys.device)
+        self._angles = self._rotation.angles(positions[None], self._keys)
+        seen = torch.arange(self.tokens + tokens, device=self._keys.device)
+        self._mask = None if tokens == 1 else seen[None] <= positions[:, None]
+        self._pending = tokens
+        if self.tokens + tokens > self._keys.shape[2]:
+            more = max(tokens, self._keys.shape[2])
+            self._keys, self._values = (
+                torch.cat([x, x.new_empty(*x.shape[:2], more, x.shape[3])], 2) for x in (self._keys, self._values)
+            )
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """See `Layout.attend`; B is 1."""
+        assert self._angles is not None and key.shape[2] == self._pending, "begin() must announce the tokens"
+        self.queries[layer] = query[0]
+        end = self.tokens + self._pending
+        self._keys[layer, :, self.tokens : end] = self._rotation.turn(key, self._angles)[0]
+        self._values[layer, :, self.tokens : end] = value[0]
+        return scaled_dot_product_attention(
+            self._rotation.turn(query, self._angles),
+            self._keys[layer, None, :, :end],
+            self._values[layer, None, :, :end],
+            attn_mask=self._mask,
+            scale=scaling,
+            enable_gqa=True,
+        )
+
+    def finish(self) -> None:
+        """Makes the forward's tokens part of the context."""
+        self.tokens += self._pending
+        self._pending = 0

@@ -1,0 +1,43 @@
+"""From logits to tokens, and from tokens to text that can be shown as it comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def sample(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator | None) -> int:
+    """The next token from logits `[vocabulary]`; temperature 0 is greedy. Nucleus sampling: arXiv 1904.09751."""
+    if temperature <= 0:
+        return int(logits.argmax())
+    ranked, order = torch.softmax(logits.float() / temperature, -1).sort(descending=True)
+    before = ranked.cumsum(-1) - ranked
+    ranked = ranked.masked_fill(before >= top_p, 0.0)
+    return int(order[torch.multinomial(ranked, 1, generator=generator)])
+
+
+class Detokenizer:
+    """Text from tokens, piece by piece, never half a character."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self.text = ""
+
+    def add(self, token: int) -> str:
+        """The text that this token makes certain; empty while a character is incomplete."""
+        self._ids.append(token)
+        text: str = self._tokenizer.decode(self._ids, skip_special_tokens=True)
+        if text.endswith("�"):
+            return ""
+        return self._advance(text)
+
+    def finish(self) -> str:
+        """What was held back, incomplete or not."""
+        return self._advance(self._tokenizer.decode(self._ids, skip_special_tokens=True))
+
+    def _advance(self, text: str) -> str:
+        piece, self.text = text[len(self.text) :], text
+        return piece

@@ -1,0 +1,117 @@
+"""`LlavaOnevision`: what is particular to the LLaVA-OneVision family."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration
+from transformers.utils import cached_file
+
+from ..errors import ModelError
+from .preprocess import Preprocessor
+from .prompt import Prompt
+
+EMBEDDED = Path(__file__).parent / "embedded"
+_SUPPORTED = "llava_onevision"
+
+
+class LlavaOnevision:
+    """A checkpoint of the family: its text model, its eyes, its prompt and its preprocessing.
+
+    Args:
+        name: a folder or a Hugging Face id.
+
+    Raises:
+        ModelError: there is no such checkpoint, it is of another family, or a file is missing or unreadable.
+    """
+
+    def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
+        folder = Path(name)
+        if not folder.is_dir() and (folder.is_absolute() or name.startswith(".")):
+            raise ModelError(f"model.name: there is no folder {name}; give a checkpoint's folder or 'embedded'")
+        try:
+            config = AutoConfig.from_pretrained(name)
+            if config.model_type != _SUPPORTED:
+                raise ModelError(f"model.name: {name} is a {config.model_type} model; only {_SUPPORTED} can watch yet")
+            self.tokenizer = AutoTokenizer.from_pretrained(name)
+            model = LlavaOnevisionForConditionalGeneration.from_pretrained(name, dtype=dtype)
+            preprocessor = json.loads(_read(name, "preprocessor_config.json") or "{}")
+        except (OSError, ValueError, RuntimeError) as exc:
+            reason = str(exc).split("\n", 1)[0]
+            raise ModelError(f"model.name: {name} cannot be loaded ({reason}); see the README's list of models") from exc
+        self.model = model.to(device).eval()
+        self.text: nn.Module = self.model.model.language_model
+        self.head: nn.Module = self.model.lm_head
+        self.preprocessor = Preprocessor(preprocessor)
+        video_token = self.tokenizer.convert_ids_to_tokens(config.video_token_index)
+        self.prompt = Prompt(self.tokenizer, self._chat_template(name), video_token)
+        self.stop_ids = self._stop_ids()
+        self.fingerprint = _fingerprint(name)
+
+    @torch.inference_mode()
+    def see(self, pixels: Tensor) -> Tensor:
+        """Preprocessed pictures `[N, 3, height, width]` → visual tokens `[N, V, hidden]`.
+
+        As the family's video path does it (tower, projector, bilinear pooling by two), without the newline that
+        would end a clip: a stream has no end.
+        """
+        config, inner = self.model.config, self.model.model
+        tower = inner.vision_tower(pixels, output_hidden_states=True)
+        layer = config.vision_feature_layer
+        if isinstance(layer, int):
+            patches = tower.hidden_states[layer]
+        else:
+            patches = torch.cat([tower.hidden_states[i] for i in layer], -1)
+        if config.vision_feature_select_strategy == "default":
+            patches = patches[:, 1:]
+        projected = inner.multi_modal_projector(patches)
+        side = config.vision_config.image_size // config.vision_config.patch_size
+        grid = projected.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        half = math.ceil(side / 2)
+        return interpolate(grid, size=(half, half), mode="bilinear").flatten(2).transpose(1, 2)
+
+    def _chat_template(self, name: str) -> str | None:
+        if self.tokenizer.chat_template:
+            return str(self.tokenizer.chat_template)
+        if text := _read(name, "chat_template.jinja"):
+            return text
+        if text := _read(name, "chat_template.json"):
+            return str(json.loads(text)["chat_template"])
+        return None
+
+    def _stop_ids(self) -> frozenset[int]:
+        stop = self.model.generation_config.eos_token_id
+        named = [stop] if isinstance(stop, int) else list(stop or [])
+        return frozenset(i for i in [*named, self.tokenizer.eos_token_id] if i is not None)
+
+
+def _read(name: str, file: str) -> str | None:
+    """A checkpoint's small file, or None where it has none."""
+    path = cached_file(
+        name, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+    )
+    return None if path is None else Path(path).read_text()
+
+
+def _fingerprint(name: str) -> str:
+    """Hex digest of weights and configuration: whose keys and values these are."""
+    digest = hashlib.sha256()
+    config = cached_file(name, "config.json")
+    for path in sorted(Path(str(config)).parent.iterdir()):
+        if path.name == "config.json" or path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def describe(config: Any) -> str:
+    """A line about a model for logs and status."""
+    text = config.text_config
+    return f"{config.model_type}, {text.num_hidden_layers} layers, {text.hidden_size} wide"

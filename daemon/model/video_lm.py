@@ -1,0 +1,196 @@
+"""`VideoLM`: frames in, keys and values out; a question and a laid-out context in, tokens out."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...memory.block import Geometry
+from ...memory.window import Window
+from ..errors import ModelError
+from .attention import NAME, Context, FrameLayout, Layout, Rotation
+from .decoding import Detokenizer
+from .family import EMBEDDED, LlavaOnevision, describe
+from .settings import ModelConfig
+
+_ROOM_TOKENS = 320
+
+
+class Asked(NamedTuple):
+    """A question's queries before rotary: `[Hq, T, D]` float32 by layer."""
+
+    by_layer: dict[int, Tensor]
+
+
+class VideoLM:
+    """One loaded model. Belongs to one thread.
+
+    Attributes:
+        geometry: layers, KV heads and head dim of its blocks.
+        query_heads: query heads of a layer.
+        fingerprint: hex digest of weights and configuration.
+        forward_seconds: time spent inside the model's own forwards so far.
+    """
+
+    def __init__(self, family: LlavaOnevision, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> None:
+        self.config, self.device, self.dtype = config, device, dtype
+        self._family = family
+        self._text: Any = family.text
+        self._text.set_attn_implementation(NAME)
+        self._rotation = Rotation(self._text)
+        text = self._text.config
+        head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        self.geometry = Geometry(text.num_hidden_layers, text.num_key_value_heads, head_dim)
+        self.query_heads = int(text.num_attention_heads)
+        self.fingerprint = family.fingerprint
+        self.prompt, self.stop_ids = family.prompt, family.stop_ids
+        self.description = f"{config.name} ({describe(family.model.config)})"
+        self.forward_seconds = 0.0
+        self._sink: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def load(cls, config: ModelConfig) -> VideoLM:
+        """Loads a checkpoint.
+
+        Raises:
+            ModelError: it is missing, unreadable or of another family, or the device is not there.
+        """
+        device, dtype = _choose(config.device, config.dtype)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        name = str(EMBEDDED) if config.name == "embedded" else config.name
+        return cls(LlavaOnevision(name, device, dtype), config, device, dtype)
+
+    def new_window(self) -> Window:
+        """An empty window behind the sink, whose keys and values are computed once."""
+        if self._sink is None:
+            nothing = torch.empty(
+                self.geometry.layers, self.geometry.kv_heads, 0, self.geometry.head_dim, device=self.device
+            ).to(self.dtype)
+            ids = self.prompt.sink_ids
+            layout = FrameLayout(
+                self._rotation,
+                nothing,
+                nothing,
+                sink_tokens=0,
+                block_tokens=[],
+                frames=1,
+                frame_tokens=len(ids),
+                window_tokens=0,
+            )
+            self._run(self._embed(ids)[None], layout)
+            self._sink = (torch.cat(layout.keys), torch.cat(layout.values))
+        return Window(*self._sink, self.config.window_tokens)
+
+    @torch.inference_mode()
+    def frame_inputs(self, frames: Sequence[NDArray[np.uint8]], times_ns: Sequence[int]) -> Tensor:
+        """Clock and visual tokens of BGR frames: `[n, T, hidden]`."""
+        pixels = self._family.preprocessor(frames).to(self.device, self.dtype)
+        with self._timed():
+            seen = self._family.see(pixels)
+        clocks = torch.stack([self._embed(self.prompt.clock_ids(time_ns)) for time_ns in times_ns])
+        return torch.cat([clocks, seen], 1)
+
+    @torch.inference_mode()
+    def gap_inputs(self, start_ns: int, end_ns: int) -> Tensor:
+        """The line of text that stands for a time with no video: `[1, T, hidden]`."""
+        return self._embed(self.prompt.gap_ids(start_ns, end_ns))[None]
+
+    @torch.inference_mode()
+    def prefill_blocks(self, inputs: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+        """Keys (before rotary) and values `[n, L, H, T, D]` of n inputs `[n, T, hidden]` behind a window.
+
+        Each sees the sink, the newest whole blocks before it within the window's tokens, and itself. Does not
+        change the window.
+        """
+        frames, tokens, _ = inputs.shape
+        layout = FrameLayout(
+            self._rotation,
+            window.keys,
+            window.values,
+            sink_tokens=window.sink_tokens,
+            block_tokens=[block.tokens for block in window.blocks],
+            frames=frames,
+            frame_tokens=tokens,
+            window_tokens=window.window_tokens,
+        )
+        self._run(inputs, layout)
+        return torch.stack(layout.keys, 1), torch.stack(layout.values, 1)
+
+    @torch.inference_mode()
+    def ask(self, window: Window, question_ids: Sequence[int], last_layer: int | None = None) -> Asked:
+        """A question's queries behind `sink | window`, running only as far as `last_layer` (default: all)."""
+        context = self.lay_out([(window.keys, window.values)])
+        layers = self.geometry.layers if last_layer is None else last_layer + 1
+        inputs = self._embed(question_ids)[None]
+        context.begin(inputs.shape[1])
+        self._run(inputs, context, layers)
+        return Asked({layer: query.float() for layer, query in context.queries.items()})
+
+    @torch.inference_mode()
+    def lay_out(self, parts: Sequence[tuple[Tensor, Tensor]]) -> Context:
+        """One context from keys (before rotary) and values `[L, H, T, D]`, at positions 0, 1, 2, …"""
+        keys, values = (torch.cat([part[kind] for part in parts], 2) for kind in (0, 1))
+        return Context(self._rotation, keys, values, _ROOM_TOKENS)
+
+    @torch.inference_mode()
+    def prefill(self, context: Context, ids: Sequence[int]) -> Tensor:
+        """Adds tokens to a context, in chunks. Returns the logits `[vocabulary]` behind the last one."""
+        step = self.config.chunk_tokens
+        for start in range(0, len(ids), step):
+            inputs = self._embed(ids[start : start + step])[None]
+            context.begin(inputs.shape[1])
+            hidden = self._run(inputs, context)
+            context.finish()
+        with self._timed():
+            logits: Tensor = self._family.head(hidden[0, -1])
+        return logits
+
+    def detokenizer(self) -> Detokenizer:
+        """For one answer's tokens."""
+        return Detokenizer(self._family.tokenizer)
+
+    def _embed(self, ids: Sequence[int]) -> Tensor:
+        embedded: Tensor = self._text.embed_tokens(torch.tensor(ids, device=self.device))
+        return embedded
+
+    @torch.inference_mode()
+    def _run(self, inputs: Tensor, layout: Layout, layers: int | None = None) -> Tensor:
+        """Hidden states `[B, T, hidden]` behind so many layers, every position being 0."""
+        text = self._text
+        if layers is not None and layers < self.geometry.layers:
+            text = copy.copy(text)
+            text.config = copy.copy(text.config)
+            text.config.num_hidden_layers = layers
+        nowhere = torch.zeros(inputs.shape[:2], dtype=torch.long, device=self.device)
+        with self._timed():
+            hidden: Tensor = text(
+                inputs_embeds=inputs, position_ids=nowhere, use_cache=False, layout=layout
+            ).last_hidden_state
+        return hidden
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.forward_seconds += time.perf_counter() - began
+
+
+def _choose(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """The device and dtype that a configuration means on this machine."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"model.device: {device} is not there; set it to auto or cpu")
+    if dtype == "auto":
+        able = torch.cpu.get_capabilities() if device == "cpu" else {"avx512_bf16": True}
+        dtype = "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
+    return torch.device(device), getattr(torch, dtype)

@@ -1,0 +1,54 @@
+"""`Block`: the keys and values of one frame, with its clock and time span."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Geometry(NamedTuple):
+    """What every block of a model has in common."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+
+
+class BlockInfo(NamedTuple):
+    """All that is known of a block without reading its keys and values."""
+
+    block_id: int
+    start_ns: int
+    end_ns: int
+    tokens: int
+    gap: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Block:
+    """One frame as the model saw it; the unit of spill, store and recall.
+
+    Attributes:
+        block_id: above 0, unique in its stream, rising with arrival.
+        start_ns, end_ns: UTC; the first and the last frame it stands for.
+        keys, values: `[L, H, T, D]`, keys before rotary.
+        signature: float16 `[N, E]` on the CPU: the vectors by which it is found. Only `retrieval` knows the rows.
+        picture: the frame as JPEG; empty where there is none.
+        gap: it stands for a time with no video, and its tokens are a line of text.
+    """
+
+    block_id: int
+    start_ns: int
+    end_ns: int
+    keys: Tensor
+    values: Tensor
+    signature: Tensor
+    picture: bytes = b""
+    gap: bool = False
+
+    @property
+    def info(self) -> BlockInfo:
+        """The block without its keys and values."""
+        return BlockInfo(self.block_id, self.start_ns, self.end_ns, self.keys.shape[2], self.gap)

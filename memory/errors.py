@@ -1,0 +1,43 @@
+"""The memory's exceptions.
+
+StorageError
+├── BlockNotFound         an id was never stored, or was forgotten
+├── CorruptBlock          a checksum or a length does not hold
+├── FingerprintMismatch   the block was made by another model or configuration
+├── UnknownFormat         the store was written by a newer version, or is no store
+├── CodecError            a block does not fit the codec
+├── StoreInUse            another process has the store open
+└── StoreUnwritable       the store cannot take more (disk full, read-only, closed)
+"""
+
+
+class StorageError(Exception):
+    """Anything the memory says no to."""
+
+
+class BlockNotFound(StorageError):
+    """An id was never stored, or was forgotten."""
+
+
+class CorruptBlock(StorageError):
+    """A checksum or a length does not hold; nothing of the value is returned."""
+
+
+class FingerprintMismatch(StorageError):
+    """The block was made by another model or configuration."""
+
+
+class UnknownFormat(StorageError):
+    """The value was written by a newer version, or is no Longwatch value at all."""
+
+
+class CodecError(StorageError):
+    """A block does not fit the codec that should pack it."""
+
+
+class StoreInUse(StorageError):
+    """Another process has the store open."""
+
+
+class StoreUnwritable(StorageError):
+    """The store cannot take more: disk full, read-only, or closed."""

@@ -1,0 +1,103 @@
+"""A block's bytes as they are kept: header, packed keys and values, checksum."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import crc32c
+import torch
+from torch import Tensor
+
+from .block import Block, Geometry
+from .codec import CODECS, Codec, LayerHead
+from .errors import CorruptBlock, FingerprintMismatch, UnknownFormat
+
+MAGIC, VERSION = b"LWBK", 1
+_HEADER = struct.Struct(">4sBBBxHHHxxIQQ16sQ")
+_CHECKSUM = struct.Struct(">I")
+_DTYPES = {1: torch.float16, 2: torch.bfloat16, 3: torch.float32}
+_DTYPE_NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
+_CODECS_BY_NUMBER = {codec.number: codec for codec in CODECS.values()}
+
+
+def seal(payload: bytes) -> bytes:
+    """The payload with its CRC-32C behind it."""
+    return payload + _CHECKSUM.pack(crc32c.crc32c(payload))
+
+
+def unseal(data: bytes, what: str) -> memoryview:
+    """The payload without its checksum.
+
+    Raises:
+        CorruptBlock: the checksum does not hold.
+    """
+    payload = memoryview(data)[: -_CHECKSUM.size]
+    if len(data) < _CHECKSUM.size or _CHECKSUM.unpack(data[-_CHECKSUM.size :])[0] != crc32c.crc32c(payload):
+        raise CorruptBlock(f"{what}: the checksum does not hold")
+    return payload
+
+
+class Record(NamedTuple):
+    """A checked record, its payload still packed."""
+
+    codec: Codec
+    geometry: Geometry
+    tokens: int
+    dtype: torch.dtype
+    payload: memoryview
+
+    def unpack(self) -> tuple[Tensor, Tensor]:
+        """Keys and values `[L, H, T, D]` on the CPU."""
+        return self.codec.unpack(self.payload, self.geometry, self.tokens, self.dtype)
+
+    def unpack_keys(self, heads: Sequence[LayerHead]) -> Tensor:
+        """Float32 keys `[len(heads), T, D]`."""
+        return self.codec.unpack_keys(self.payload, self.geometry, self.tokens, self.dtype, heads)
+
+
+def write_record(block: Block, codec: Codec, fingerprint: bytes) -> bytes:
+    """Packs a block. `fingerprint` is 16 bytes."""
+    layers, heads, tokens, dim = block.keys.shape
+    payload = codec.pack(block.keys, block.values)
+    header = _HEADER.pack(
+        MAGIC,
+        VERSION,
+        codec.number,
+        _DTYPE_NUMBERS[block.keys.dtype],
+        layers,
+        heads,
+        dim,
+        tokens,
+        block.start_ns,
+        block.end_ns,
+        fingerprint,
+        len(payload),
+    )
+    return seal(header + payload)
+
+
+def read_record(data: bytes, fingerprint: bytes, what: str) -> Record:
+    """Checks a record and finds its parts.
+
+    Raises:
+        UnknownFormat: it is no record, or one of a newer version.
+        CorruptBlock: a checksum or length does not hold.
+        FingerprintMismatch: another model or configuration made it.
+    """
+    if data[:4] == MAGIC and len(data) > 4 and data[4] > VERSION:
+        raise UnknownFormat(f"{what} has format {data[4]}, this version reads up to {VERSION}; upgrade longwatch")
+    body = unseal(data, what)
+    if len(body) < _HEADER.size or body[:4] != MAGIC:
+        raise UnknownFormat(f"{what} is no Longwatch block")
+    _, _, codec, dtype, layers, heads, dim, tokens, _, _, made_by, length = _HEADER.unpack(body[: _HEADER.size])
+    if made_by != fingerprint:
+        raise FingerprintMismatch(
+            f"{what} was made by model {made_by.hex()}, not by {fingerprint.hex()}; "
+            "use that model, or another memory.folder"
+        )
+    payload = body[_HEADER.size :]
+    if len(payload) != length or codec not in _CODECS_BY_NUMBER or dtype not in _DTYPES:
+        raise CorruptBlock(f"{what}: the header does not fit its payload")
+    return Record(_CODECS_BY_NUMBER[codec], Geometry(layers, heads, dim), tokens, _DTYPES[dtype], payload)

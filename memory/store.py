@@ -1,0 +1,283 @@
+"""`Store`: the partitions of all streams behind one writer thread.
+
+Blocks are queued and committed in groups; once `on_durable` has named a block it survives `kill -9`. Reads go to
+the partitions directly. A block that is still queued is not found here: `Tiers` holds it in memory until then.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from .block import BlockInfo
+from .errors import BlockNotFound, StorageError, StoreInUse, StoreUnwritable
+from .partition import Entry, Partition
+from .settings import MemoryConfig
+
+STREAM_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_OPEN_PARTITIONS = 16
+_QUEUE_BYTES = 256 << 20
+_PUT_TIMEOUT_SECONDS = 30.0
+
+
+def day_of(time_ns: int) -> str:
+    """The UTC day that a time belongs to, as its partition is named: `2026-03-02`."""
+    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d")
+
+
+class StoreStats(NamedTuple):
+    """What the store holds and does now."""
+
+    disk_bytes: int
+    queued_blocks: int
+    queued_bytes: int
+    commits: int
+    last_error: str
+
+
+class Store:
+    """All that is on disk. Thread-safe; one process at a time.
+
+    Args:
+        config: folder and limits.
+        on_durable: called on the writer thread with (stream, block ids) after each commit.
+
+    Raises:
+        StoreInUse: another process has the folder open.
+        StoreUnwritable: the folder cannot be made or written.
+    """
+
+    def __init__(self, config: MemoryConfig, on_durable: Callable[[str, list[int]], None] | None = None) -> None:
+        self.config = config
+        self.on_durable = on_durable
+        self.folder = Path(config.folder)
+        self._lock_file = self._take_folder()
+        self._partitions: dict[str, dict[str, Partition]] = self._find_partitions()
+        self._queue: list[tuple[str, Entry]] = []
+        self._ends: dict[tuple[str, int], tuple[str, int]] = {}
+        self._queued_bytes = 0
+        self._commits = 0
+        self._last_error = ""
+        self._flush_asked = self._closing = False
+        self._busy = threading.Condition()
+        self._writer = threading.Thread(target=self._write_for_ever, name="store-writer", daemon=True)
+        self._writer.start()
+
+    def put(self, stream: str, entry: Entry) -> None:
+        """Queues a block. Waits while the queue is full.
+
+        Raises:
+            StoreUnwritable: the queue stayed full, because the disk takes nothing.
+        """
+        with self._busy:
+            if not self._busy.wait_for(lambda: self._queued_bytes < _QUEUE_BYTES, _PUT_TIMEOUT_SECONDS):
+                raise StoreUnwritable(f"{self.folder} has taken nothing for long: {self._last_error}")
+            self._queue.append((stream, entry))
+            self._queued_bytes += entry.size_bytes
+            self._busy.notify_all()
+
+    def extend(self, stream: str, block_id: int, start_ns: int, end_ns: int) -> None:
+        """Queues a new end time of a block."""
+        with self._busy:
+            self._ends[stream, block_id] = (day_of(start_ns), end_ns)
+
+    def flush(self, timeout_seconds: float = 30.0) -> None:
+        """Returns when everything put so far is durable.
+
+        Raises:
+            StoreUnwritable: it could not be written in time.
+        """
+        with self._busy:
+            self._flush_asked = True
+            self._busy.notify_all()
+            if not self._busy.wait_for(lambda: not (self._queue or self._ends or self._flush_asked), timeout_seconds):
+                raise StoreUnwritable(
+                    f"{len(self._queue)} blocks could not be written to {self.folder}: {self._last_error or 'too slow'}"
+                )
+
+    def streams(self) -> list[str]:
+        """Names of all streams that have something on disk."""
+        return sorted(self._partitions)
+
+    def last_id(self, stream: str) -> int:
+        """The highest id on disk, 0 where there is none."""
+        return max((p.last_id for p in self._days(stream)), default=0)
+
+    def record(self, stream: str, block_id: int) -> bytes:
+        """A block's sealed record.
+
+        Raises:
+            BlockNotFound: it was never stored, or was forgotten.
+        """
+        return self._partition_of(stream, block_id).record(block_id)
+
+    def info(self, stream: str, block_id: int) -> BlockInfo:
+        """A block's span as it is on disk.
+
+        Raises:
+            BlockNotFound: it was never stored, or was forgotten.
+        """
+        return self._partition_of(stream, block_id).info(block_id)
+
+    def picture(self, stream: str, block_id: int) -> bytes:
+        """A block's JPEG, empty where it has none.
+
+        Raises:
+            BlockNotFound: it was never stored, or was forgotten.
+        """
+        return self._partition_of(stream, block_id).picture(block_id)
+
+    def infos(self, stream: str) -> Iterator[BlockInfo]:
+        """Every block on disk, day by day."""
+        for partition in self._days(stream):
+            yield from partition.infos()
+
+    def signatures(self, stream: str) -> Iterator[tuple[BlockInfo, Tensor]]:
+        """Every block on disk with its signature, day by day."""
+        for partition in self._days(stream):
+            yield from partition.signatures()
+
+    def days(self) -> list[tuple[str, str, int]]:
+        """(stream, day, bytes on disk) of every partition, oldest day first."""
+        found = [(s, day, p.disk_bytes) for s, days in self._partitions.items() for day, p in list(days.items())]
+        return sorted(found, key=lambda row: (row[1], row[0]))
+
+    def drop(self, stream: str, day: str) -> list[int]:
+        """Forgets a day of a stream, files and all. Returns the ids that are gone."""
+        partition = self._partitions[stream].pop(day)
+        ids = [info.block_id for info in partition.infos()]
+        partition.close()
+        shutil.rmtree(partition.folder)
+        return ids
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the writer thread lives and the last commit went through."""
+        return self._writer.is_alive() and not self._last_error
+
+    @property
+    def stats(self) -> StoreStats:
+        """Numbers for status."""
+        disk = sum(size for *_, size in self.days())
+        return StoreStats(disk, len(self._queue), self._queued_bytes, self._commits, self._last_error)
+
+    def close(self) -> None:
+        """Writes what is queued and gives the folder back.
+
+        Raises:
+            StoreUnwritable: what was queued could not be written; the folder is given back all the same.
+        """
+        try:
+            if self._writer.is_alive():
+                self.flush()
+        finally:
+            with self._busy:
+                self._closing = True
+                self._busy.notify_all()
+            self._writer.join(timeout=10)
+            for partition in (p for days in self._partitions.values() for p in days.values()):
+                partition.close()
+            os.close(self._lock_file)
+
+    def _take_folder(self) -> int:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as exc:
+            raise StoreUnwritable(f"memory.folder {self.folder} cannot be used: {exc.strerror}") from exc
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+            os.close(lock)
+            raise StoreInUse(f"the store {self.folder} is in use by process {holder}") from exc
+        os.truncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+        return lock
+
+    def _find_partitions(self) -> dict[str, dict[str, Partition]]:
+        found: dict[str, dict[str, Partition]] = defaultdict(dict)
+        for data in sorted(self.folder.glob("*/*/data.mdb")):
+            stream, day = data.parts[-3:-1]
+            if STREAM_NAME.fullmatch(stream):
+                found[stream][day] = Partition(data.parent, self.config.map_bytes)
+        return found
+
+    def _days(self, stream: str) -> list[Partition]:
+        return [partition for _, partition in sorted(self._partitions.get(stream, {}).items())]
+
+    def _partition_of(self, stream: str, block_id: int) -> Partition:
+        for partition in self._days(stream):
+            if partition.first_id <= block_id <= partition.last_id:
+                try:
+                    partition.info(block_id)
+                except BlockNotFound:
+                    continue
+                return partition
+        raise BlockNotFound(f"stream {stream} has no block {block_id}")
+
+    def _write_for_ever(self) -> None:
+        while True:
+            with self._busy:
+                self._busy.wait_for(self._worth_writing, self.config.commit_seconds)
+                if self._closing:
+                    return
+                queue, ends = self._queue[:], dict(self._ends)
+            if queue or ends:
+                error = self._commit(queue, ends)
+            else:
+                error = ""
+            with self._busy:
+                self._last_error = error
+                if not error:
+                    del self._queue[: len(queue)]
+                    self._queued_bytes -= sum(entry.size_bytes for _, entry in queue)
+                    for key, value in ends.items():
+                        if self._ends.get(key) == value:
+                            del self._ends[key]
+                    if not self._queue and not self._ends:
+                        self._flush_asked = False
+                self._busy.notify_all()
+            if error:
+                time.sleep(self.config.commit_seconds)
+
+    def _worth_writing(self) -> bool:
+        return self._closing or self._flush_asked or self._queued_bytes >= self.config.commit_bytes
+
+    def _commit(self, queue: list[tuple[str, Entry]], ends: dict[tuple[str, int], tuple[str, int]]) -> str:
+        """Writes a group, partition by partition. Returns what went wrong, or an empty string."""
+        groups: dict[tuple[str, str], tuple[list[Entry], dict[int, int]]] = defaultdict(lambda: ([], {}))
+        for stream, entry in queue:
+            groups[stream, day_of(entry.info.start_ns)][0].append(entry)
+        for (stream, block_id), (day, end_ns) in ends.items():
+            groups[stream, day][1][block_id] = end_ns
+        try:
+            for (stream, day), (entries, new_ends) in groups.items():
+                self._partition(stream, day).write(entries, new_ends)
+                self._commits += 1
+                if self.on_durable is not None and entries:
+                    self.on_durable(stream, [entry.info.block_id for entry in entries])
+        except StorageError as exc:
+            return str(exc)
+        return ""
+
+    def _partition(self, stream: str, day: str) -> Partition:
+        days = self._partitions[stream]
+        if day not in days:
+            days[day] = Partition(self.folder / stream / day, self.config.map_bytes)
+        is_open = [p for others in self._partitions.values() for p in others.values() if p.is_open]
+        for partition in is_open[: max(0, len(is_open) - _OPEN_PARTITIONS)]:
+            if partition is not days[day]:
+                partition.close()
+        return days[day]

@@ -1,0 +1,198 @@
+"""`Tiers`: RAM over disk, and the one door through which the daemon reaches the memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .block import Block, BlockInfo
+from .codec import CODECS, LayerHead
+from .partition import Entry
+from .record import Record, read_record, write_record
+from .store import Store
+
+_Key = tuple[str, int]
+
+
+class Recent(NamedTuple):
+    """A block that is not durable yet, and so may not leave RAM."""
+
+    info: BlockInfo
+    picture: bytes
+
+
+class TierStats(NamedTuple):
+    """Where blocks were found, and what RAM holds."""
+
+    ram_bytes: int
+    ram_blocks: int
+    hits: int
+    misses: int
+
+
+class Tiers:
+    """Packed blocks in RAM, least recently used first out, over the store. Thread-safe.
+
+    Args:
+        store: the disk; its `on_durable` is taken over.
+        codec: name of the codec for new blocks; old ones say theirs.
+        fingerprint: hex digest of model and configuration; blocks of another are refused.
+        device, dtype: where and as what fetched blocks are wanted.
+    """
+
+    def __init__(
+        self, store: Store, *, codec: str, ram_bytes: int, fingerprint: str, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.store = store
+        store.on_durable = self._durable
+        self._codec = CODECS[codec]
+        self._budget = ram_bytes
+        self._fingerprint = bytes.fromhex(fingerprint)[:16]
+        self._device, self._dtype = device, dtype
+        self._packed: OrderedDict[_Key, bytes] = OrderedDict()
+        self._recent: dict[_Key, Recent] = {}
+        self._pins: Counter[_Key] = Counter()
+        self._ram_bytes = 0
+        self._hits = self._misses = 0
+        self._lock = threading.RLock()
+
+    def spill(self, stream: str, block: Block) -> None:
+        """Packs a block into RAM and queues it for the disk.
+
+        Raises:
+            CodecError: the block does not fit the codec.
+            StoreUnwritable: the disk has taken nothing for long.
+        """
+        key, record = (stream, block.block_id), write_record(block, self._codec, self._fingerprint)
+        with self._lock:
+            self._recent[key] = Recent(block.info, block.picture)
+            self._keep(key, record)
+        self.store.put(stream, Entry(block.info, record, block.signature, block.picture))
+
+    def extend(self, stream: str, info: BlockInfo, end_ns: int) -> None:
+        """Notes that a block's scene still holds."""
+        with self._lock:
+            recent = self._recent.get((stream, info.block_id))
+            if recent is not None:
+                self._recent[stream, info.block_id] = recent._replace(info=info._replace(end_ns=end_ns))
+        self.store.extend(stream, info.block_id, info.start_ns, end_ns)
+
+    def fetch(self, stream: str, block_ids: Sequence[int]) -> list[Block]:
+        """Blocks on the device, in time order, each once. Signatures are left out.
+
+        Raises:
+            BlockNotFound: an id was never stored, or was forgotten.
+            CorruptBlock: a checksum does not hold.
+            FingerprintMismatch: another model made the block.
+        """
+        blocks = []
+        for block_id in dict.fromkeys(block_ids):
+            keys, values = self._record(stream, block_id).unpack()
+            info = self._info(stream, block_id)
+            blocks.append(
+                Block(
+                    block_id=block_id,
+                    start_ns=info.start_ns,
+                    end_ns=info.end_ns,
+                    keys=keys.to(self._device, self._dtype),
+                    values=values.to(self._device, self._dtype),
+                    signature=torch.empty(0, 0, dtype=torch.float16),
+                    gap=info.gap,
+                )
+            )
+        return sorted(blocks, key=lambda block: (block.start_ns, block.block_id))
+
+    def keys(self, stream: str, block_id: int, heads: Sequence[LayerHead]) -> Tensor:
+        """Float32 keys `[len(heads), T, D]` of some (layer, KV head) pairs, the rest left packed."""
+        return self._record(stream, block_id).unpack_keys(heads)
+
+    def picture(self, stream: str, block_id: int) -> bytes:
+        """A block's JPEG, empty where it has none."""
+        with self._lock:
+            recent = self._recent.get((stream, block_id))
+        return recent.picture if recent is not None else self.store.picture(stream, block_id)
+
+    @contextmanager
+    def pinned(self, stream: str, block_ids: Sequence[int]) -> Iterator[None]:
+        """Keeps blocks in RAM, where they are there, until the end of the context."""
+        keys = [(stream, block_id) for block_id in block_ids]
+        with self._lock:
+            self._pins.update(keys)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pins.subtract(keys)
+                self._pins += Counter()
+                self._evict()
+
+    def drop(self, stream: str, block_ids: Sequence[int]) -> None:
+        """Lets go of forgotten blocks."""
+        with self._lock:
+            for block_id in block_ids:
+                self._ram_bytes -= len(self._packed.pop((stream, block_id), b""))
+                self._recent.pop((stream, block_id), None)
+
+    @property
+    def stats(self) -> TierStats:
+        """Numbers for status."""
+        return TierStats(self._ram_bytes, len(self._packed), self._hits, self._misses)
+
+    def check_integrity(self) -> None:
+        """Raises AssertionError with the numbers where the books do not balance."""
+        with self._lock:
+            held = sum(len(record) for record in self._packed.values())
+            assert held == self._ram_bytes, f"RAM holds {held} bytes, the books say {self._ram_bytes}"
+            lost = [key for key in self._recent if key not in self._packed]
+            assert not lost, f"{len(lost)} blocks left RAM before they were durable, first {lost[0]}"
+            free = [key for key in self._packed if key not in self._recent and key not in self._pins]
+            over = held - self._budget
+            assert over <= 0 or not free, f"RAM is {over} bytes over its budget with {len(free)} blocks to evict"
+
+    def _record(self, stream: str, block_id: int) -> Record:
+        key = (stream, block_id)
+        with self._lock:
+            data = self._packed.get(key)
+            if data is not None:
+                self._packed.move_to_end(key)
+                self._hits += 1
+        if data is None:
+            data = self.store.record(stream, block_id)
+            record = read_record(data, self._fingerprint, f"block {block_id} of {stream}")
+            with self._lock:
+                self._misses += 1
+                self._keep(key, data)
+            return record
+        return read_record(data, self._fingerprint, f"block {block_id} of {stream}")
+
+    def _info(self, stream: str, block_id: int) -> BlockInfo:
+        with self._lock:
+            recent = self._recent.get((stream, block_id))
+        return recent.info if recent is not None else self.store.info(stream, block_id)
+
+    def _keep(self, key: _Key, record: bytes) -> None:
+        self._ram_bytes += len(record) - len(self._packed.get(key, b""))
+        self._packed[key] = record
+        self._packed.move_to_end(key)
+        self._evict()
+
+    def _evict(self) -> None:
+        if self._ram_bytes <= self._budget:
+            return
+        for key in list(self._packed):
+            if self._ram_bytes <= self._budget:
+                return
+            if key not in self._recent and key not in self._pins:
+                self._ram_bytes -= len(self._packed.pop(key))
+
+    def _durable(self, stream: str, block_ids: list[int]) -> None:
+        with self._lock:
+            for block_id in block_ids:
+                self._recent.pop((stream, block_id), None)
+            self._evict()
