@@ -1,0 +1,47 @@
+"""`SignatureLayout`: the vectors by which a block is found, and in which rows they stand.
+
+    rows 0 … R·S     for each of R retrieval heads, S of the block's own keys
+    then L·H         the mean key of every layer and KV head (what ReKV ranks by)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .heads import RetrievalHeads, outlying
+
+
+@dataclass(frozen=True)
+class SignatureLayout:
+    """How a model's signatures are made and read.
+
+    Attributes:
+        heads: the model's retrieval heads, or None where it has no calibration.
+        sub_vectors: S, keys kept for each head.
+    """
+
+    heads: RetrievalHeads | None
+    sub_vectors: int = 8
+
+    def signatures(self, keys: Tensor) -> Tensor:
+        """Signatures `[n, R·S + L·H, D]` (float16, CPU) of n blocks' keys `[n, L, H, T, D]`."""
+        count, layers, kv_heads, tokens, dim = keys.shape
+        parts = [keys.float().mean(3).view(count, layers * kv_heads, dim)]
+        if self.heads is not None:
+            of_heads = torch.stack([keys[:, layer, head] for layer, head in self.heads.kv_heads], 1).float()
+            chosen = outlying(of_heads.view(-1, tokens, dim), self.sub_vectors)
+            parts.insert(0, chosen.view(count, -1, dim))
+        return torch.cat(parts, 1).half().cpu()
+
+    def of_heads(self, signature: Tensor) -> Tensor:
+        """`[R, S, D]` float32: each head's sub-vectors."""
+        count = 0 if self.heads is None else len(self.heads.heads)
+        return signature[: count * self.sub_vectors].float().view(count, self.sub_vectors, -1)
+
+    def mean_keys(self, signature: Tensor) -> Tensor:
+        """`[L·H·D]` float32."""
+        count = 0 if self.heads is None else len(self.heads.heads)
+        return signature[count * self.sub_vectors :].float().flatten()
