@@ -1,0 +1,40 @@
+"""`SourceConfig`: a `[streams.NAME]` table of a configuration file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a stream is read from, and how.
+
+    Attributes:
+        url: `rtsp://…`, `http://…`, a file, `/dev/video0` or its number, or `scene://?seed=7`.
+        fps: frames sampled in a second.
+        pace: `real` follows the clock; `fast` reads files and scenes as fast as they are encoded.
+        start: UTC time of a file's first frame, as `2026-03-02T14:00:00`; empty means now.
+        stall_seconds: a live source that shows no frame for so long is restarted.
+        frozen_seconds: a live source that shows the very same picture for so long is restarted; 0 never.
+        open_seconds: the longest that opening may take.
+        reconnect_seconds: the longest pause between two attempts; the first are shorter.
+        keep_seconds: a still scene gets a block of its own at least this often.
+        gate_levels: how many of 255 levels some spot must change by for a frame to be new; 0 takes every frame.
+        picture_pixels: longest side of the pictures kept as evidence.
+        picture_quality: their JPEG quality.
+    """
+
+    url: Annotated[str, Meta(min_length=1)]
+    fps: Annotated[float, Meta(gt=0, le=60)] = 1.0
+    pace: Literal["real", "fast"] = "real"
+    start: str = ""
+    stall_seconds: Annotated[float, Meta(gt=0)] = 10.0
+    frozen_seconds: Annotated[float, Meta(ge=0)] = 0.0
+    open_seconds: Annotated[float, Meta(gt=0)] = 10.0
+    reconnect_seconds: Annotated[float, Meta(gt=0)] = 30.0
+    keep_seconds: Annotated[float, Meta(gt=0)] = 300.0
+    gate_levels: Annotated[float, Meta(ge=0, le=255)] = 16.0
+    picture_pixels: Annotated[int, Meta(ge=64)] = 384
+    picture_quality: Annotated[int, Meta(ge=1, le=100)] = 80
