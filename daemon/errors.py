@@ -1,13 +1,66 @@
-"""The daemon's exceptions."""
+"""The daemon's exceptions. Each has a stable `code` that goes over the wire with its sentence.
+
+DaemonError
+├── ConfigError       a configuration file is wrong: file, key, value and what is allowed
+├── ModelError        a model cannot be loaded or used
+├── CaptureError      a source cannot be read
+├── StreamUnknown     no stream has this name
+├── StreamExists      a stream of this name is there already
+├── QuestionRefused   a question is empty, too long, or about an impossible time
+├── Busy              too many questions at once
+└── BadMessage        bytes on the socket that are no message of ours
+"""
 
 
 class DaemonError(Exception):
     """Anything the daemon says no to."""
 
+    code = "error"
 
-class CaptureError(DaemonError):
-    """A source cannot be read."""
+
+class ConfigError(DaemonError):
+    """A configuration file is wrong."""
+
+    code = "config"
 
 
 class ModelError(DaemonError):
     """A model cannot be loaded or used."""
+
+    code = "model"
+
+
+class CaptureError(DaemonError):
+    """A source cannot be read."""
+
+    code = "capture"
+
+
+class StreamUnknown(DaemonError):
+    """No stream has this name."""
+
+    code = "stream_unknown"
+
+
+class StreamExists(DaemonError):
+    """A stream of this name is there already."""
+
+    code = "stream_exists"
+
+
+class QuestionRefused(DaemonError):
+    """A question is empty, too long, or about an impossible time."""
+
+    code = "question"
+
+
+class Busy(DaemonError):
+    """Too many questions at once."""
+
+    code = "busy"
+
+
+class BadMessage(DaemonError):
+    """Bytes on the socket that are no message of ours."""
+
+    code = "bad_message"

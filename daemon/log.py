@@ -1,0 +1,43 @@
+"""Structured logs: one line an event, on stderr, with every credential masked."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from .capture.address import mask_credentials
+
+
+def _mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {key: mask_credentials(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def set_up(*, level: str, as_json: bool) -> None:
+    """Sets the whole process's logging.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`.
+        as_json: a JSON object a line, else columns for people.
+    """
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _mask,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def get_logger(part: str) -> Any:
+    """A logger that says which part of the daemon speaks."""
+    return structlog.get_logger().bind(part=part)

@@ -1,0 +1,250 @@
+"""The wire: every message between client and daemon, as MessagePack. Nothing else knows their bytes.
+
+A client sends one frame, a `Request`; the daemon answers with one frame each, a `Reply` that carries the request's
+id. An `Ask` is answered by any number of `Delta` and then one `AnswerEnd`, or an `ErrorReply`. Events are numbered
+and published on a socket of their own. Times are UTC nanoseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from .errors import BadMessage
+
+MAX_REQUEST_BYTES = 64 << 10
+MAX_QUESTION_CHARACTERS = 4096
+DEFAULT_ADDRESS = "tcp://127.0.0.1:5757"
+DEFAULT_EVENTS_ADDRESS = "tcp://127.0.0.1:5758"
+
+RequestId = Annotated[str, Meta(min_length=1, max_length=64)]
+StreamName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A question about a stream; without a name, about the only one."""
+
+    request_id: RequestId
+    question: str
+    stream: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+    max_tokens: Annotated[int, Meta(ge=1, le=4096)] = 128
+    temperature: Annotated[float, Meta(ge=0, le=5)] = 0.0
+    top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    seed: int = 0
+    pictures: bool = True
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Stops the answer to an `Ask` of the same id."""
+
+    request_id: RequestId
+
+
+class StatusRequest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """How the daemon is."""
+
+    request_id: RequestId
+
+
+class StreamsAdd(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Watches one more stream, with the keys of a `[streams.NAME]` table."""
+
+    request_id: RequestId
+    name: StreamName
+    source: dict[str, Any]
+
+
+class StreamsRemove(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Stops watching a stream; its memory stays."""
+
+    request_id: RequestId
+    name: str
+
+
+class EventsSince(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The events after a number, as far as they are still known."""
+
+    request_id: RequestId
+    number: int
+
+
+Request = Ask | Cancel | StatusRequest | StreamsAdd | StreamsRemove | EventsSince
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The next piece of an answer."""
+
+    request_id: str
+    text: str
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """A block that stood before the model's eyes when it answered.
+
+    Attributes:
+        score: its share of the retrieval heads' attention among all blocks in the context, 0 to 1.
+        origin: `recalled` from the memory, or in the `window`.
+        picture: JPEG, empty where none was asked for.
+    """
+
+    block_id: int
+    start_ns: int
+    end_ns: int
+    score: float
+    origin: str
+    picture: bytes = b""
+
+
+class GapSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """A time with no video."""
+
+    start_ns: int
+    end_ns: int
+
+
+class AnswerEnd(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The whole answer and what it rests on, best evidence first.
+
+    Attributes:
+        since_ns, until_ns: the time span understood, None where it is open.
+        gaps: times with no video in that span.
+        recalled: ids of the blocks brought back, in time order.
+        stopped: `end`, `length` or `cancelled`.
+    """
+
+    request_id: str
+    text: str
+    stream: str
+    evidence: list[Evidence]
+    since_ns: int | None
+    until_ns: int | None
+    gaps: list[GapSpan]
+    recalled: list[int]
+    tokens: int
+    ttft_ms: float
+    total_ms: float
+    stopped: str
+
+
+class ErrorReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What went wrong, in one sentence."""
+
+    request_id: str
+    code: str
+    message: str
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The request was carried out."""
+
+    request_id: str
+
+
+class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream as it is now; the address has its credentials masked."""
+
+    name: str
+    url: str
+    state: str
+    last_error: str
+    frames: int
+    dropped: int
+    restarts: int
+    blocks: int
+    durable_id: int
+    first_ns: int
+    last_ns: int
+    gaps: list[GapSpan]
+
+
+class StatusReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The daemon as it is now."""
+
+    request_id: str
+    version: str
+    model: str
+    device: str
+    retriever: str
+    uptime_seconds: float
+    threads: dict[str, bool]
+    restarts: int
+    streams: list[StreamStatus]
+    answers_running: int
+    ram_bytes: int
+    ram_blocks: int
+    disk_bytes: int
+    queued_blocks: int
+    process_bytes: int
+    store_error: str
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Something happened: `block`, `gap` or `state`. Numbers rise by one."""
+
+    number: int
+    stream: str
+    kind: str
+    start_ns: int
+    end_ns: int
+    text: str
+
+
+class EventsReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The events asked for; `lost` of them are no longer known."""
+
+    request_id: str
+    events: list[Event]
+    lost: int
+
+
+Reply = Delta | AnswerEnd | ErrorReply | Done | StatusReply | EventsReply
+
+_encoder = msgspec.msgpack.Encoder()
+_request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+_event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
+
+
+def encode(message: Request | Reply | Event) -> bytes:
+    """A message's bytes."""
+    return _encoder.encode(message)
+
+
+def decode_request(data: bytes) -> Request:
+    """What a client sent.
+
+    Raises:
+        BadMessage: it is no request, or a field is out of range.
+    """
+    if len(data) > MAX_REQUEST_BYTES:
+        raise BadMessage(f"the request has {len(data)} bytes; at most {MAX_REQUEST_BYTES} are read")
+    return _decode(_request_decoder, data)
+
+
+def decode_reply(data: bytes) -> Reply:
+    """What the daemon answered.
+
+    Raises:
+        BadMessage: it is no reply; a daemon of another version may be there.
+    """
+    return _decode(_reply_decoder, data)
+
+
+def decode_event(data: bytes) -> Event:
+    """What the daemon published.
+
+    Raises:
+        BadMessage: it is no event.
+    """
+    return _decode(_event_decoder, data)
+
+
+def _decode(decoder: Any, data: bytes) -> Any:
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadMessage(f"this is no message of Longwatch: {exc}") from exc

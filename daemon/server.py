@@ -1,0 +1,299 @@
+"""`Server`: the thread that alone owns the sockets.
+
+Requests come in on a ROUTER and are handed to a `Service`; replies come back from any thread through a queue. A
+client that never reads is given up once too much waits for it, and harms no one else.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import zmq
+import zmq.auth
+from zmq.auth.thread import ThreadAuthenticator
+
+from . import protocol
+from .errors import BadMessage, Busy, ConfigError, DaemonError, QuestionRefused
+from .log import get_logger
+from .protocol import Ask, Cancel, Done, ErrorReply, Event, EventsReply, EventsSince, Reply, StatusReply
+from .protocol import StatusRequest, StreamsAdd, StreamsRemove
+from .settings import ServerConfig
+
+Emit = Callable[[Reply], None]
+_LOOPBACK = ("tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://")
+_EVENTS_KEPT = 10_000
+_TICK_MS = 50
+_log = get_logger("server")
+
+
+class Service(Protocol):
+    """What the server asks of the rest of the daemon. Called on the server's thread; each call returns at once."""
+
+    def ask(self, request: Ask, key: tuple[bytes, str], emit: Emit) -> None:
+        """Begins an answer; `emit` may be called from any thread.
+
+        Raises:
+            DaemonError: the question is refused.
+        """
+
+    def cancel(self, key: tuple[bytes, str]) -> None:
+        """Stops an answer; of an unknown one, nothing."""
+
+    def status(self, request_id: str) -> StatusReply:
+        """How the daemon is."""
+
+    def add_stream(self, name: str, source: dict[str, object]) -> None:
+        """Begins to watch.
+
+        Raises:
+            DaemonError: the name is taken, or the source's configuration is wrong.
+        """
+
+    def remove_stream(self, name: str) -> None:
+        """Stops watching.
+
+        Raises:
+            StreamUnknown: no stream has this name.
+        """
+
+
+class _Waiting:
+    """What waits for a client that does not take it now."""
+
+    def __init__(self) -> None:
+        self.frames: deque[bytes] = deque()
+        self.bytes = 0
+
+
+class Server:
+    """Binds at once; serves on a thread of its own from `start` on.
+
+    Raises:
+        ConfigError: an address is taken or cannot be bound, or is open to the network without keys.
+    """
+
+    def __init__(self, config: ServerConfig, service: Service) -> None:
+        self._config, self._service = config, service
+        self._context = zmq.Context()
+        self._router = self._context.socket(zmq.ROUTER)
+        self._events = self._context.socket(zmq.PUB)
+        self._authenticator: ThreadAuthenticator | None = None
+        self._outbox: deque[tuple[bytes, bytes]] = deque()
+        self._published: deque[Event] = deque()
+        self._kept: deque[Event] = deque(maxlen=_EVENTS_KEPT)
+        self._number = 0
+        self._waiting: dict[bytes, _Waiting] = defaultdict(_Waiting)
+        self._running: dict[bytes, set[str]] = defaultdict(set)
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
+        try:
+            self._bind()
+        except BaseException:
+            self._close()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread serves."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begins to serve, or begins again where the thread has died."""
+        if not self._thread.is_alive():
+            if self._thread.ident is not None:
+                self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
+            self._thread.start()
+
+    def publish(self, stream: str, kind: str, start_ns: int, end_ns: int, text: str) -> None:
+        """Numbers and sends an event; from any thread."""
+        self._published.append(Event(number=0, stream=stream, kind=kind, start_ns=start_ns, end_ns=end_ns, text=text))
+        self._wake()
+
+    def stop(self) -> None:
+        """Ends the thread and closes the sockets, giving replies under way a moment."""
+        self._stopping = True
+        self._wake()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=5)
+        self._close()
+
+    def _bind(self) -> None:
+        config = self._config
+        if config.keys_folder:
+            self._require_keys(Path(config.keys_folder))
+        for key, socket, address in (
+            ("server.address", self._router, config.address),
+            ("server.events_address", self._events, config.events_address),
+        ):
+            if not config.keys_folder and not address.startswith(_LOOPBACK):
+                raise ConfigError(f"{key}: {address} is open to the network; set server.keys_folder (longwatch keys)")
+            socket.setsockopt(zmq.LINGER, 500)
+            socket.setsockopt(zmq.SNDHWM, 64)
+            socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
+            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10000)
+            socket.setsockopt(zmq.HEARTBEAT_TTL, 10000)
+            socket.setsockopt(zmq.MAXMSGSIZE, 2 * protocol.MAX_REQUEST_BYTES)
+            try:
+                socket.bind(address)
+            except zmq.ZMQError as exc:
+                raise ConfigError(f"{key}: {address} cannot be bound: {exc.strerror}") from exc
+        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+
+    def _require_keys(self, folder: Path) -> None:
+        """Lets only clients in whose public key lies in `folder/clients`."""
+        try:
+            public, secret = zmq.auth.load_certificate(folder / "server.key_secret")
+        except (OSError, ValueError) as exc:
+            raise ConfigError(f"server.keys_folder: {folder} has no server.key_secret; run longwatch keys") from exc
+        self._authenticator = ThreadAuthenticator(self._context)
+        self._authenticator.start()
+        self._authenticator.configure_curve(domain="*", location=str(folder / "clients"))
+        for socket in (self._router, self._events):
+            socket.curve_secretkey, socket.curve_publickey = secret, public
+            socket.curve_server = True
+            socket.setsockopt(zmq.ZAP_DOMAIN, b"longwatch")
+            socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+
+    def _serve(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._router, zmq.POLLIN)
+        poller.register(self._wake_read, zmq.POLLIN)
+        while not self._stopping:
+            ready = dict(poller.poll(_TICK_MS if self._waiting else 1000))
+            if self._wake_read in ready:
+                os.read(self._wake_read, 4096)
+            if self._router in ready:
+                self._receive()
+            self._send_waiting()
+            self._send_events()
+        self._send_waiting()
+
+    def _receive(self) -> None:
+        for _ in range(100):
+            try:
+                client, *frames = self._router.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            request_id = ""
+            try:
+                if len(frames) != 1:
+                    raise BadMessage(f"a request is one frame, not {len(frames)}")
+                request = protocol.decode_request(frames[0])
+                request_id = request.request_id
+                self._handle(client, request)
+            except DaemonError as exc:
+                self._queue(client, ErrorReply(request_id=request_id, code=exc.code, message=str(exc)))
+
+    def _handle(self, client: bytes, request: protocol.Request) -> None:
+        match request:
+            case Ask():
+                self._ask(client, request)
+                return
+            case Cancel():
+                self._service.cancel((client, request.request_id))
+                return
+            case StatusRequest():
+                reply: Reply = self._service.status(request.request_id)
+            case StreamsAdd():
+                self._service.add_stream(request.name, request.source)
+                reply = Done(request_id=request.request_id)
+            case StreamsRemove():
+                self._service.remove_stream(request.name)
+                reply = Done(request_id=request.request_id)
+            case EventsSince():
+                reply = self._events_since(request)
+        self._queue(client, reply)
+
+    def _ask(self, client: bytes, request: Ask) -> None:
+        if not request.question.strip():
+            raise QuestionRefused("the question is empty")
+        if len(request.question) > protocol.MAX_QUESTION_CHARACTERS:
+            raise QuestionRefused(
+                f"the question has {len(request.question)} characters; at most {protocol.MAX_QUESTION_CHARACTERS}"
+            )
+        if sum(map(len, self._running.values())) >= self._config.answers_at_once:
+            raise Busy(f"{self._config.answers_at_once} questions are being answered; ask again in a moment")
+        running = self._running[client]
+        if request.request_id in running:
+            raise QuestionRefused(f"request {request.request_id} is being answered already")
+        self._service.ask(request, (client, request.request_id), lambda reply: self._queue(client, reply))
+        running.add(request.request_id)
+
+    def _events_since(self, request: EventsSince) -> EventsReply:
+        events = [event for event in self._kept if event.number > request.number]
+        known_from = self._kept[0].number if self._kept else self._number + 1
+        lost = max(0, known_from - request.number - 1)
+        return EventsReply(request_id=request.request_id, events=events, lost=lost)
+
+    def _queue(self, client: bytes, reply: Reply) -> None:
+        self._outbox.append((client, protocol.encode(reply)))
+        if not isinstance(reply, protocol.Delta):
+            self._running[client].discard(reply.request_id)
+        self._wake()
+
+    def _send_waiting(self) -> None:
+        while self._outbox:
+            client, data = self._outbox.popleft()
+            waiting = self._waiting[client]
+            waiting.frames.append(data)
+            waiting.bytes += len(data)
+        for client, waiting in list(self._waiting.items()):
+            try:
+                while waiting.frames:
+                    self._router.send_multipart([client, waiting.frames[0]], zmq.NOBLOCK)
+                    waiting.bytes -= len(waiting.frames.popleft())
+            except zmq.Again:
+                if waiting.bytes <= self._config.client_queue_bytes:
+                    continue
+                _log.warning("client reads nothing, giving it up", waiting_bytes=waiting.bytes)
+                self._give_up(client)
+            except zmq.ZMQError:
+                self._give_up(client)
+            self._waiting.pop(client, None)
+
+    def _give_up(self, client: bytes) -> None:
+        """The client is gone: nothing it asked for is worked on any more."""
+        for request_id in self._running.pop(client, set()):
+            self._service.cancel((client, request_id))
+
+    def _send_events(self) -> None:
+        while self._published:
+            self._number += 1
+            event = self._published.popleft()
+            event = Event(
+                number=self._number,
+                stream=event.stream,
+                kind=event.kind,
+                start_ns=event.start_ns,
+                end_ns=event.end_ns,
+                text=event.text,
+            )
+            self._kept.append(event)
+            try:
+                self._events.send(protocol.encode(event), zmq.NOBLOCK)
+            except zmq.Again:
+                pass
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b"\0")
+        except BlockingIOError:
+            pass
+
+    def _close(self) -> None:
+        time.sleep(0)
+        if self._authenticator is not None:
+            self._authenticator.stop()
+            self._authenticator = None
+        self._router.close()
+        self._events.close()
+        self._context.term()
