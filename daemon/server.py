@@ -6,9 +6,9 @@ client that never reads is given up once too much waits for it, and harms no one
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +84,7 @@ class Server:
         self._router = self._context.socket(zmq.ROUTER)
         self._events = self._context.socket(zmq.PUB)
         self._authenticator: ThreadAuthenticator | None = None
-        self._outbox: deque[tuple[bytes, bytes]] = deque()
+        self._outbox: deque[tuple[bytes, Reply]] = deque()
         self._published: deque[Event] = deque()
         self._kept: deque[Event] = deque(maxlen=_EVENTS_KEPT)
         self._number = 0
@@ -226,7 +226,7 @@ class Server:
         if request.request_id in running:
             raise QuestionRefused(f"request {request.request_id} is being answered already")
         self._service.ask(request, (client, request.request_id), lambda reply: self._queue(client, reply))
-        running.add(request.request_id)
+        running.add(request.request_id)  # replies leave by the outbox, which this thread empties: not before this
 
     def _events_since(self, request: EventsSince) -> EventsReply:
         events = [event for event in self._kept if event.number > request.number]
@@ -235,14 +235,15 @@ class Server:
         return EventsReply(request_id=request.request_id, events=events, lost=lost)
 
     def _queue(self, client: bytes, reply: Reply) -> None:
-        self._outbox.append((client, protocol.encode(reply)))
-        if not isinstance(reply, protocol.Delta):
-            self._running[client].discard(reply.request_id)
+        self._outbox.append((client, reply))
         self._wake()
 
     def _send_waiting(self) -> None:
         while self._outbox:
-            client, data = self._outbox.popleft()
+            client, reply = self._outbox.popleft()
+            if not isinstance(reply, protocol.Delta):
+                self._running[client].discard(reply.request_id)
+            data = protocol.encode(reply)
             waiting = self._waiting[client]
             waiting.frames.append(data)
             waiting.bytes += len(data)
@@ -278,19 +279,14 @@ class Server:
                 text=event.text,
             )
             self._kept.append(event)
-            try:
+            with contextlib.suppress(zmq.Again):  # a subscriber that lags asks for what it missed
                 self._events.send(protocol.encode(event), zmq.NOBLOCK)
-            except zmq.Again:
-                pass
 
     def _wake(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):  # full of wakes already
             os.write(self._wake_write, b"\0")
-        except BlockingIOError:
-            pass
 
     def _close(self) -> None:
-        time.sleep(0)
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None

@@ -76,7 +76,7 @@ class SignatureIndex:
 
     def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
         self._shapes = list(shapes)
-        self._days: dict[int, _Day] = {}
+        self._days: dict[int, _Day] = {}  # replaced, never shrunk in place: other threads may look
 
     def __len__(self) -> int:
         return sum(day.count for day in self._days.values())
@@ -121,6 +121,12 @@ class SignatureIndex:
         if span is None:
             return len(self)
         return sum(int(_touched(day.blocks, span).sum()) for day in self._days.values())
+
+    def first(self) -> BlockInfo | None:
+        """The oldest block, or None where there is none."""
+        for _, day in sorted(self._days.items()):
+            return BlockInfo(*day.blocks[0].tolist())
+        return None
 
     def newest(self, count: int) -> list[BlockInfo]:
         """The last blocks to arrive, oldest of them first."""

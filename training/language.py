@@ -44,6 +44,22 @@ def make_streams(model: LlavaOnevisionForConditionalGeneration, first_seed: int,
     return streams
 
 
+@torch.no_grad()
+def plant_lookups(model: LlavaOnevisionForConditionalGeneration) -> None:
+    """Starts two heads of each middle layer as look-ups: they attend to what is like themselves, and copy it.
+
+    A visual token is the sum of its words (`red + car`) from the first layer on, so a head whose query and key
+    projections are equal finds the car from the word "car", and one whose output undoes its value brings "red" back.
+    Training would find this circuit too, but spends its first half hour on it.
+    """
+    for layer in model.model.language_model.layers[1:5]:
+        attention = layer.self_attn
+        for head, kv_head in ((0, 0), (2, 1)):
+            own, shared = slice(head * 64, head * 64 + 64), slice(kv_head * 64, kv_head * 64 + 64)
+            attention.q_proj.weight[own] = 1.5 * attention.k_proj.weight[shared]
+            attention.o_proj.weight[:, own] = 0.3 * attention.v_proj.weight[shared].T
+
+
 class Tongue(torch.nn.Module):
     """The text model with its teaching heads; records the designated heads' queries and keys as it runs."""
 
@@ -110,6 +126,7 @@ def train(rank: int, start: Path, folder: Path, minutes: float, streams: int, re
     torch.manual_seed(1)
     tokenizer = build_tokenizer()
     model = LlavaOnevisionForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
+    plant_lookups(model)
     bank = folder.with_suffix(f".streams{rank}.pt")
     if not bank.exists():
         torch.save(make_streams(model, TRAINING_SEEDS + rank * streams, streams), bank)

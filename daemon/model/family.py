@@ -13,10 +13,14 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration
 from transformers.utils import cached_file
+from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError
 from .preprocess import Preprocessor
 from .prompt import Prompt
+
+transformers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()
 
 EMBEDDED = Path(__file__).parent / "embedded"
 _SUPPORTED = "llava_onevision"

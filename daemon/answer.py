@@ -1,0 +1,186 @@
+"""`Answer`: one question's life, from words to tokens and evidence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+
+import torch
+
+from ..memory.block import Block, BlockInfo
+from ..memory.errors import BlockNotFound, CorruptBlock
+from ..memory.tiers import Tiers
+from ..retrieval.heads import RetrievalHeads, attention_mass
+from ..retrieval.retriever import Hit, within_budget
+from ..retrieval.settings import RetrievalConfig
+from ..retrieval.timespan import Span, span_in_words
+from .log import get_logger
+from .model.attention import Context
+from .model.decoding import sample
+from .model.video_lm import VideoLM
+from .protocol import AnswerEnd, Ask, Delta, Evidence, Reply
+from .stream import Stream
+
+EVIDENCE_BLOCKS = 8
+_TOKENS_A_STEP = 4
+_log = get_logger("answer")
+
+
+class Answer:
+    """A question being answered in short steps, so that frames and other answers go on beside it.
+
+    Args:
+        emit: takes each `Delta`, and the `AnswerEnd`.
+        heads: the model's retrieval heads, or None where it has no calibration.
+    """
+
+    def __init__(
+        self,
+        request: Ask,
+        stream: Stream,
+        *,
+        model: VideoLM,
+        tiers: Tiers,
+        config: RetrievalConfig,
+        heads: RetrievalHeads | None,
+        emit: Callable[[Reply], None],
+    ) -> None:
+        self.request, self.emit = request, emit
+        self.cancelled = False
+        self._stream, self._model, self._tiers, self._config, self._heads = stream, model, tiers, config, heads
+        self._began = time.perf_counter()
+        self._first_token = 0.0
+        self.steps = self._steps()
+
+    def _steps(self) -> Iterator[None]:
+        """The whole life; each `next` is a short piece of work on the engine's thread.
+
+        Raises:
+            TimeSpanError: the question's time span is impossible.
+            StorageError: the memory cannot be read.
+        """
+        # 1. What time it is about, and which blocks bear on it.
+        span = self._span()
+        ids = self._model.prompt.question_ids(self.request.question)
+        in_window = [block.block_id for block in self._stream.window.blocks]
+        queries = self._queries(ids)
+        hits = within_budget(
+            self._stream.retriever.rank(queries, span, set(in_window)),
+            self._config.recall_blocks,
+            self._config.recall_tokens,
+        )
+        yield
+        # 2. Back before the model's eyes: sink | recalled | window.
+        with self._tiers.pinned(self._stream.name, [hit.info.block_id for hit in hits]):
+            recalled = self._fetch(hits)
+        evidence = self._evidence(recalled, hits, queries)
+        context = self._lay_out(recalled)
+        yield
+        # 3. Tokens, and what they rest on.
+        text, tokens, stopped = yield from self._decode(context, ids)
+        self.emit(
+            AnswerEnd(
+                request_id=self.request.request_id,
+                text=text,
+                stream=self._stream.name,
+                evidence=evidence,
+                since_ns=span.since_ns if span else None,
+                until_ns=span.until_ns if span else None,
+                gaps=self._stream.gaps(span) if span else [],
+                recalled=[block.block_id for block in recalled],
+                tokens=tokens,
+                ttft_ms=(self._first_token - self._began) * 1e3,
+                total_ms=(time.perf_counter() - self._began) * 1e3,
+                stopped=stopped,
+            )
+        )
+
+    def _span(self) -> Span | None:
+        """The span that the client gave, else the one that the words name."""
+        if self.request.since_ns is not None or self.request.until_ns is not None:
+            return Span(self.request.since_ns, self.request.until_ns)
+        return span_in_words(self.request.question, self._stream.now_ns)
+
+    def _queries(self, ids: list[int]) -> dict[int, torch.Tensor]:
+        last_layer = self._stream.retriever.last_layer
+        if last_layer == -1:
+            return {}
+        return self._model.ask(self._stream.window, ids, last_layer).by_layer
+
+    def _fetch(self, hits: list[Hit]) -> list[Block]:
+        """The hits' blocks in time order; a damaged one is left out and said so."""
+        blocks: list[Block] = []
+        for hit in hits:
+            try:
+                blocks += self._tiers.fetch(self._stream.name, [hit.info.block_id])
+            except (CorruptBlock, BlockNotFound) as exc:
+                _log.error("block left out", stream=self._stream.name, error=str(exc))
+        return sorted(blocks, key=lambda block: (block.start_ns, block.block_id))
+
+    def _lay_out(self, recalled: list[Block]) -> Context:
+        window = self._stream.window
+        sink = window.sink_tokens
+        parts = [(window.keys[:, :, :sink], window.values[:, :, :sink])]
+        parts += [(block.keys, block.values) for block in recalled]
+        parts.append((window.keys[:, :, sink:], window.values[:, :, sink:]))
+        return self._model.lay_out(parts)
+
+    def _decode(self, context: Context, ids: list[int]) -> Generator[None, None, tuple[str, int, str]]:
+        """Prefills the question and decodes, a few tokens a step. Returns text, tokens and why it stopped."""
+        request, detokenizer = self.request, self._model.detokenizer()
+        generator = torch.Generator(device=self._model.device).manual_seed(request.seed)
+        logits = self._model.prefill(context, ids)
+        tokens, stopped = 0, "length"
+        while tokens < request.max_tokens:
+            token = sample(logits, request.temperature, request.top_p, generator)
+            tokens += 1
+            self._first_token = self._first_token or time.perf_counter()
+            if token in self._model.stop_ids or self.cancelled:
+                stopped = "cancelled" if self.cancelled else "end"
+                break
+            if piece := detokenizer.add(token):
+                self.emit(Delta(request_id=request.request_id, text=piece))
+            if tokens % _TOKENS_A_STEP == 0:
+                yield
+            logits = self._model.prefill(context, [token])
+        if piece := detokenizer.finish():
+            self.emit(Delta(request_id=request.request_id, text=piece))
+        return detokenizer.text, tokens, stopped
+
+    def _evidence(
+        self, recalled: list[Block], hits: list[Hit], queries: dict[int, torch.Tensor]
+    ) -> list[Evidence]:
+        """The blocks in the context by the share of the retrieval heads' attention that each gets."""
+        rows = [(block.block_id, block.start_ns, block.end_ns, "recalled") for block in recalled]
+        scores = {hit.info.block_id: hit.score for hit in hits}
+        if self._heads is not None and queries:
+            rows += [(i.block_id, i.start_ns, i.end_ns, "window") for i in self._window_infos()]
+            keys = [self._keys_of_heads(block.keys) for block in recalled] + self._window_keys()
+            if keys:
+                mass = attention_mass(self._heads.queries(queries), keys).tolist()
+                scores = {row[0]: share for row, share in zip(rows, mass, strict=True)}
+        rows.sort(key=lambda row: -scores[row[0]])
+        return [
+            Evidence(
+                block_id=block_id,
+                start_ns=start_ns,
+                end_ns=end_ns,
+                score=scores[block_id],
+                origin=origin,
+                picture=self._tiers.picture(self._stream.name, block_id) if self.request.pictures else b"",
+            )
+            for block_id, start_ns, end_ns, origin in rows[:EVIDENCE_BLOCKS]
+        ]
+
+    def _window_infos(self) -> list[BlockInfo]:
+        return self._stream.retriever.index.by_id([block.block_id for block in self._stream.window.blocks])
+
+    def _window_keys(self) -> list[torch.Tensor]:
+        window = self._stream.window
+        sizes = [window.sink_tokens, *(block.tokens for block in window.blocks)]
+        return [self._keys_of_heads(keys) for keys in window.keys.split(sizes, 2)[1:]]
+
+    def _keys_of_heads(self, keys: torch.Tensor) -> torch.Tensor:
+        """`[R, T, D]` float32 out of `[L, H, T, D]`."""
+        assert self._heads is not None, "only asked for where there are heads"
+        return torch.stack([keys[layer, head] for layer, head in self._heads.kv_heads]).float()

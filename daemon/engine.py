@@ -1,0 +1,276 @@
+"""`Engine`: the one thread that owns the model, and the order in which it serves frames and answers.
+
+Each turn does one short step of an answer and one of a stream, taking both in rotation, so that neither a long
+answer nor a busy camera keeps the others waiting.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+import psutil
+import torch
+
+from .. import __version__
+from ..memory.errors import StorageError
+from ..memory.retention import days_to_drop
+from ..memory.tiers import Tiers
+from ..retrieval.errors import RetrievalError
+from ..retrieval.heads import RetrievalHeads
+from ..retrieval.retriever import make_retriever
+from ..retrieval.signature import SignatureLayout
+from .answer import Answer
+from .capture.settings import SourceConfig
+from .config import DaemonConfig, convert
+from .errors import DaemonError, StreamExists, StreamUnknown
+from .log import get_logger
+from .model.video_lm import VideoLM
+from .protocol import Ask, ErrorReply, StatusReply
+from .server import Emit
+from .stream import Publish, Stream
+
+_RETENTION_SECONDS = 60.0
+_IDLE_SECONDS = 0.5
+_log = get_logger("engine")
+Key = tuple[bytes, str]
+
+
+class Engine:
+    """Owns the model, the streams and the answers under way.
+
+    Args:
+        heads: the model's retrieval heads, or None where it has no calibration.
+        publish: takes events; called on the engine's and the feeders' threads.
+    """
+
+    def __init__(
+        self, config: DaemonConfig, model: VideoLM, tiers: Tiers, heads: RetrievalHeads | None, publish: Publish
+    ) -> None:
+        self._config, self._model, self._tiers, self._heads = config, model, tiers, heads
+        self._publish = publish
+        self._layout = SignatureLayout(heads)
+        self._streams: dict[str, Stream] = {}
+        self._answers: deque[tuple[Key, Answer]] = deque()
+        self._work = threading.Condition()
+        self._turns: deque[str] = deque()
+        self._stopping = False
+        self._began, self._retention_at = time.monotonic(), 0.0
+        self.restarts = 0
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        for name, source in config.streams.items():
+            self._open(name, source)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begins, or begins again where the thread has died."""
+        if not self._thread.is_alive():
+            if self._thread.ident is not None:
+                self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+            self._thread.start()
+        for stream in self._streams.values():
+            stream.start()
+
+    def stop(self) -> None:
+        """Stops watching and answering; what was encoded is in the memory."""
+        self._stopping = True
+        self._wake()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=30)
+        for stream in self._streams.values():
+            stream.stop()
+
+    def supervise(self) -> None:
+        """Starts again whatever has died."""
+        dead = [s for s in self._streams.values() if not s.alive]
+        if dead or not self.alive:
+            self.restarts += 1
+            _log.error("a thread died, starting it again", engine=self.alive, streams=[s.name for s in dead])
+            self.start()
+
+    def ask(self, request: Ask, key: Key, emit: Emit) -> None:
+        """See `Service.ask`."""
+        answer = Answer(
+            request,
+            self._stream_for(request.stream),
+            model=self._model,
+            tiers=self._tiers,
+            config=self._config.retrieval,
+            heads=self._heads,
+            emit=emit,
+        )
+        with self._work:
+            self._answers.append((key, answer))
+            self._work.notify()
+
+    def cancel(self, key: Key) -> None:
+        """See `Service.cancel`."""
+        with self._work:
+            for other, answer in self._answers:
+                if other == key:
+                    answer.cancelled = True
+
+    def add_stream(self, name: str, source: dict[str, object]) -> None:
+        """See `Service.add_stream`."""
+        config = convert(source, SourceConfig, f"stream {name}")
+        with self._work:
+            if name in self._streams:
+                raise StreamExists(f"a stream {name} is there already; remove it first, or take another name")
+            stream = self._open(name, config)
+        stream.start()
+
+    def remove_stream(self, name: str) -> None:
+        """See `Service.remove_stream`."""
+        with self._work:
+            if name not in self._streams:
+                raise StreamUnknown(self._no_stream(name))
+            stream = self._streams.pop(name)
+            self._turns.remove(name)
+        stream.stop()
+
+    def status(self, request_id: str) -> StatusReply:
+        """See `Service.status`."""
+        tiers, store = self._tiers.stats, self._tiers.store.stats
+        streams = list(self._streams.values())
+        return StatusReply(
+            request_id=request_id,
+            version=__version__,
+            model=self._model.description,
+            device=f"{self._model.device} {str(self._model.dtype).removeprefix('torch.')}",
+            retriever=self._retriever_name(),
+            uptime_seconds=time.monotonic() - self._began,
+            threads={
+                "engine": self.alive,
+                "writer": self._tiers.store.healthy,
+                **{f"feeder {stream.name}": stream.alive for stream in streams},
+            },
+            restarts=self.restarts,
+            streams=[stream.status() for stream in streams],
+            answers_running=len(self._answers),
+            ram_bytes=tiers.ram_bytes,
+            ram_blocks=tiers.ram_blocks,
+            disk_bytes=store.disk_bytes,
+            queued_blocks=store.queued_blocks,
+            process_bytes=psutil.Process().memory_info().rss,
+            store_error=store.last_error,
+        )
+
+    def _run(self) -> None:
+        torch.set_grad_enabled(False)
+        while not self._stopping:
+            try:
+                worked = self._turn()
+            except Exception:
+                _log.exception("a step failed")
+                worked = False
+            if not worked:
+                with self._work:
+                    if not self._answers and not self._stopping:
+                        self._work.wait(_IDLE_SECONDS)
+
+    def _turn(self) -> bool:
+        """One step of an answer, one of a stream, and retention when it is due."""
+        answered = self._step_answer()
+        encoded = self._step_stream()
+        if time.monotonic() >= self._retention_at:
+            self._retention_at = time.monotonic() + _RETENTION_SECONDS
+            self._retain()
+        return answered or encoded
+
+    def _step_answer(self) -> bool:
+        with self._work:
+            if not self._answers:
+                return False
+            key, answer = self._answers.popleft()
+        failure = None
+        try:
+            next(answer.steps)
+        except StopIteration:
+            return True
+        except (DaemonError, StorageError, RetrievalError) as exc:
+            failure = (getattr(exc, "code", "memory" if isinstance(exc, StorageError) else "question"), str(exc))
+        except BaseException:
+            failure = ("internal", "the answer failed; the daemon's log says why")
+            raise
+        finally:
+            if failure is not None:
+                answer.emit(ErrorReply(request_id=answer.request.request_id, code=failure[0], message=failure[1]))
+        if failure is None:
+            with self._work:
+                self._answers.append((key, answer))
+        return True
+
+    def _step_stream(self) -> bool:
+        """Gives the next stream in turn that has something to do one step."""
+        for _ in range(len(self._turns)):
+            with self._work:
+                if not self._turns:
+                    return False
+                self._turns.rotate(-1)
+                stream = self._streams[self._turns[-1]]
+            try:
+                if stream.step():
+                    stream.encode_error = ""
+                    return True
+            except StorageError as exc:
+                if stream.encode_error != str(exc):
+                    _log.error("block not kept", stream=stream.name, error=str(exc))
+                stream.encode_error = str(exc)
+                return True
+        return False
+
+    def _retain(self) -> None:
+        memory, store = self._config.memory, self._tiers.store
+        for name, day in days_to_drop(
+            store.days(), now_ns=time.time_ns(), keep_days=memory.keep_days, disk_bytes=memory.disk_bytes
+        ):
+            gone = store.drop(name, day)
+            self._tiers.drop(name, gone)
+            if name in self._streams:
+                self._streams[name].forget(gone)
+            _log.info("day forgotten", stream=name, day=day, blocks=len(gone))
+
+    def _open(self, name: str, config: SourceConfig) -> Stream:
+        heads = self._heads
+
+        def read_keys(block_id: int) -> torch.Tensor:
+            return self._tiers.keys(name, block_id, heads.kv_heads if heads is not None else ())
+
+        retriever = make_retriever(self._config.retrieval, self._layout, self._model.geometry, read_keys)
+        stream = Stream(
+            name,
+            config,
+            model=self._model,
+            tiers=self._tiers,
+            retriever=retriever,
+            layout=self._layout,
+            publish=self._publish,
+            arrived=self._wake,
+        )
+        self._streams[name] = stream
+        self._turns.append(name)
+        return stream
+
+    def _stream_for(self, name: str | None) -> Stream:
+        if name is None and len(self._streams) == 1:
+            return next(iter(self._streams.values()))
+        if name is None or name not in self._streams:
+            raise StreamUnknown(self._no_stream(name))
+        return self._streams[name]
+
+    def _no_stream(self, name: str | None) -> str:
+        there = ", ".join(sorted(self._streams)) or "none"
+        return f"say which stream; there are: {there}" if name is None else f"no stream {name}; there are: {there}"
+
+    def _retriever_name(self) -> str:
+        name = self._config.retrieval.retriever
+        return "rekv (the model has no calibration)" if name == "heads" and self._heads is None else name
+
+    def _wake(self) -> None:
+        with self._work:
+            self._work.notify()

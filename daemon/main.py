@@ -1,0 +1,89 @@
+"""Starts, supervises and stops the daemon: `python -m longwatch.daemon.main CONFIG`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from ..memory.errors import StorageError, StoreInUse
+from ..retrieval.errors import RetrievalError
+from .config import DaemonConfig, load_config
+from .errors import ConfigError, DaemonError
+from .log import get_logger, set_up
+
+_log = get_logger("main")
+
+
+def serve(config: DaemonConfig, stop: threading.Event) -> None:
+    """Runs a daemon until `stop` is set; on return all that was encoded is durable.
+
+    Raises:
+        DaemonError, StorageError, RetrievalError: it cannot start, or the last blocks could not be written.
+    """
+    # Loaded here, so that a mistake in the configuration is told at once and not behind torch.
+    from ..memory.store import Store
+    from ..memory.tiers import Tiers
+    from .engine import Engine
+    from .model.calibration import load_heads
+    from .model.video_lm import VideoLM
+    from .server import Server
+
+    store = Store(config.memory)
+    try:
+        _log.info("loading the model", model=config.model.name)
+        model = VideoLM.load(config.model)
+        tiers = Tiers(
+            store,
+            codec=config.memory.codec,
+            ram_bytes=config.memory.ram_bytes,
+            fingerprint=model.fingerprint,
+            device=model.device,
+            dtype=model.dtype,
+        )
+        heads = load_heads(config.model.name, model.fingerprint)
+        if heads is None and config.retrieval.retriever == "heads":
+            _log.warning("the model has no calibration; ranking by mean keys as ReKV does", model=config.model.name)
+        waiting: list[Server] = []
+        engine = Engine(config, model, tiers, heads, lambda *event: waiting[0].publish(*event))
+        server = Server(config.server, engine)
+        waiting.append(server)
+        try:
+            server.start()
+            engine.start()
+            _log.info("ready", address=config.server.address, streams=sorted(config.streams))
+            while not stop.wait(1.0):
+                engine.supervise()
+                if not server.alive:
+                    engine.restarts += 1
+                    _log.error("the server died, starting it again")
+                    server.start()
+        finally:
+            _log.info("stopping")
+            engine.stop()
+            server.stop()
+    finally:
+        store.close()
+    _log.info("stopped, all blocks durable")
+
+
+def main() -> None:
+    """The process: one sentence on stderr and an exit code where it cannot run."""
+    if len(sys.argv) != 2:
+        print("usage: python -m longwatch.daemon.main CONFIG", file=sys.stderr)
+        sys.exit(2)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        config = load_config(Path(sys.argv[1]))
+        set_up(level=config.log.level, as_json=config.log.json)
+        serve(config, stop)
+    except (DaemonError, StorageError, RetrievalError) as exc:
+        print(f"longwatch: {exc}", file=sys.stderr)
+        sys.exit(2 if isinstance(exc, ConfigError | StoreInUse) else 1)
+
+
+if __name__ == "__main__":
+    main()

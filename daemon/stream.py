@@ -1,0 +1,249 @@
+"""`Stream`: one camera's life, from frame to indexed block."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Collection
+
+from torch import Tensor
+
+from ..memory.block import Block, BlockInfo
+from ..memory.tiers import Tiers
+from ..memory.window import Window
+from ..retrieval.retriever import Retriever
+from ..retrieval.signature import SignatureLayout
+from ..retrieval.timespan import Span
+from .capture.address import kind_of, mask_credentials
+from .capture.child import CaptureChild
+from .capture.message import Ended, Failed, Frame, Gap, Message, Still
+from .capture.settings import SourceConfig
+from .log import get_logger
+from .model.video_lm import VideoLM
+from .protocol import GapSpan, StreamStatus
+
+Publish = Callable[[str, str, int, int, str], None]
+_LIVE_INBOX, _FILE_INBOX = 4, 64
+_UNWATCHED_NS = 5_000_000_000
+
+
+class Stream:
+    """Watches a source and remembers it. `step` belongs to the engine's thread; a feeder thread fills the inbox.
+
+    Args:
+        model, tiers: shared by all streams.
+        retriever: this stream's own; it is rebuilt here from what the store holds.
+        publish: told of blocks, gaps and changes of state.
+        arrived: called from the feeder whenever there is something to do.
+
+    Raises:
+        FingerprintMismatch: the store holds this stream as another model saw it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: SourceConfig,
+        *,
+        model: VideoLM,
+        tiers: Tiers,
+        retriever: Retriever,
+        layout: SignatureLayout,
+        publish: Publish,
+        arrived: Callable[[], None],
+    ) -> None:
+        self.name, self.config = name, config
+        self.retriever = retriever
+        self.window: Window = model.new_window()
+        self._model, self._tiers, self._layout = model, tiers, layout
+        self._publish, self._arrived = publish, arrived
+        self._child = CaptureChild(config)
+        self._resumes = kind_of(config.url) in ("file", "scene")
+        self._inbox: queue.Queue[Message] = queue.Queue(_LIVE_INBOX if config.pace == "real" else _FILE_INBOX)
+        self._held: Message | None = None
+        self._stopping = threading.Event()
+        self._feeder = threading.Thread(target=self._feed, name=f"feeder-{name}", daemon=True)
+        self._log = get_logger("stream").bind(stream=name)
+        self.ended = False
+        self.encode_error = ""
+        self.last: BlockInfo | None = None
+        self._restore()
+        self._unwatched_since = self.last.end_ns if self.last is not None else 0
+
+    def start(self) -> None:
+        """Begins to watch, or begins again where the feeder has died."""
+        if not self._feeder.is_alive():
+            if self._feeder.ident is not None:
+                self._feeder = threading.Thread(target=self._feed, name=f"feeder-{self.name}", daemon=True)
+            self._feeder.start()
+
+    def stop(self) -> None:
+        """Stops watching; what was remembered stays."""
+        self._stopping.set()
+        if self._feeder.ident is not None:
+            self._feeder.join(timeout=5)
+        self._child.stop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the feeder does its work, or has none left."""
+        return self._feeder.is_alive() or self._child.over
+
+    @property
+    def now_ns(self) -> int:
+        """The newest time that the stream knows of."""
+        return max(self._child.last_frame_ns, self.last.end_ns if self.last is not None else 0)
+
+    def step(self) -> bool:
+        """Encodes what has arrived, at most a chunk of frames. Returns whether there was anything."""
+        frames: list[tuple[Frame, int]] = []
+        worked = False
+        while len(frames) < self._model.config.chunk_frames:
+            message = self._next()
+            if message is None:
+                break
+            worked = True
+            if isinstance(message, Frame):
+                frames.append((message, message.utc_ns))
+            elif isinstance(message, Still) and frames:
+                frames[-1] = (frames[-1][0], message.utc_ns)
+            elif isinstance(message, Still):
+                self._extend(message.utc_ns)
+            elif frames:
+                self._held = message  # a gap or the end comes after the frames before it
+                break
+            else:
+                self._note(message)
+                break
+        if frames:
+            self._remember_frames(frames)
+        return worked
+
+    def forget(self, block_ids: Collection[int]) -> None:
+        """Lets go of blocks that the store has dropped."""
+        self.retriever.index.forget(block_ids)
+
+    def gaps(self, span: Span | None) -> list[GapSpan]:
+        """The times with no video that a span touches."""
+        infos = self.retriever.index.infos(span)
+        return [GapSpan(start_ns=info.start_ns, end_ns=info.end_ns) for info in infos if info.gap]
+
+    def status(self) -> StreamStatus:
+        """The stream as it is now. From any thread."""
+        child, index = self._child, self.retriever.index
+        first = index.first()
+        open_gap = [] if child.state != "reconnecting" or not child.last_frame_ns else [child.last_frame_ns]
+        return StreamStatus(
+            name=self.name,
+            url=mask_credentials(self.config.url),
+            state="watching" if child.state == "ended" and not self.ended else child.state,
+            last_error=child.last_error or self.encode_error,
+            frames=child.frames,
+            dropped=child.dropped,
+            restarts=child.restarts,
+            blocks=len(index),
+            durable_id=self._tiers.store.last_id(self.name),
+            first_ns=first.start_ns if first is not None else 0,
+            last_ns=self.now_ns,
+            gaps=self.gaps(None) + [GapSpan(start_ns=start, end_ns=0) for start in open_gap],
+        )
+
+    def _feed(self) -> None:
+        while not self._stopping.is_set() and not self._child.over:
+            before = self._child.state
+            message = self._child.next(0.2)
+            if self._child.state != before:
+                self._tell_state()
+            while message is not None and not self._stopping.is_set():
+                try:
+                    self._inbox.put(message, timeout=0.2)
+                    message = None
+                except queue.Full:
+                    continue
+                self._arrived()
+
+    def _tell_state(self) -> None:
+        state, error = self._child.state, self._child.last_error
+        self._log.info("capture", state=state, error=error)
+        self._publish(self.name, "state", self._child.last_frame_ns, self._child.last_frame_ns, error or state)
+
+    def _next(self) -> Message | None:
+        """The next message that is worth something, or None."""
+        if self._held is not None:
+            message, self._held = self._held, None
+            return message
+        while True:
+            try:
+                message = self._inbox.get_nowait()
+            except queue.Empty:
+                return None
+            if not isinstance(message, Frame | Still) or not self._unwatched_since:
+                return message
+            since = self._unwatched_since
+            if self._resumes and message.utc_ns <= since:
+                continue  # a file is taken up where it was left
+            self._unwatched_since = 0
+            if message.utc_ns - since > _UNWATCHED_NS:
+                self._held = message
+                return Gap(since, message.utc_ns, "longwatch was not running")
+            return message
+
+    def _note(self, message: Message) -> None:
+        if isinstance(message, Gap):
+            self._remember_gap(message)
+        elif isinstance(message, Ended | Failed):
+            self.ended = True
+
+    def _extend(self, end_ns: int) -> None:
+        """The last block's scene still holds."""
+        if self.last is not None and end_ns > self.last.end_ns:
+            self._tiers.extend(self.name, self.last, end_ns)
+            self.retriever.index.extend(self.last, end_ns)
+            self.last = self.last._replace(end_ns=end_ns)
+
+    def _remember_frames(self, frames: list[tuple[Frame, int]]) -> None:
+        inputs = self._model.frame_inputs([f.image for f, _ in frames], [f.utc_ns for f, _ in frames])
+        spans = [(frame.utc_ns, end_ns) for frame, end_ns in frames]
+        self._remember(inputs, spans, [frame.picture for frame, _ in frames], gap=False)
+
+    def _remember_gap(self, gap: Gap) -> None:
+        inputs = self._model.gap_inputs(gap.start_ns, gap.end_ns)
+        self._remember(inputs, [(gap.start_ns, gap.end_ns)], [b""], gap=True)
+        self._log.warning("gap", seconds=(gap.end_ns - gap.start_ns) / 1e9, reason=gap.reason)
+        self._publish(self.name, "gap", gap.start_ns, gap.end_ns, gap.reason)
+
+    def _remember(self, inputs: Tensor, spans: list[tuple[int, int]], pictures: list[bytes], *, gap: bool) -> None:
+        """Runs inputs through the model and gives each block to window, memory and index."""
+        keys, values = self._model.prefill_blocks(inputs, self.window)
+        signatures = self._layout.signatures(keys)
+        for i, (start_ns, end_ns) in enumerate(spans):
+            block = Block(
+                block_id=self.last.block_id + 1 if self.last is not None else 1,
+                start_ns=start_ns,
+                end_ns=end_ns,
+                keys=keys[i],
+                values=values[i],
+                signature=signatures[i],
+                picture=pictures[i],
+                gap=gap,
+            )
+            self.last = block.info
+            self.window.append(block.block_id, block.keys, block.values)
+            self.retriever.index.add(block.info, self.retriever.parts(block.signature))
+            self._tiers.spill(self.name, block)
+            self._publish(self.name, "block", start_ns, end_ns, str(block.block_id))
+
+    def _restore(self) -> None:
+        """Rebuilds index and window from what is durable."""
+        for info, signature in self._tiers.store.signatures(self.name):
+            self.retriever.index.add(info, self.retriever.parts(signature))
+        fitting, room = [], self._model.config.window_tokens
+        for info in reversed(self.retriever.index.newest(room)):
+            room -= info.tokens
+            if room < 0:
+                break
+            fitting.append(info.block_id)
+        for block in sorted(self._tiers.fetch(self.name, fitting), key=lambda b: b.block_id):
+            self.window.append(block.block_id, block.keys, block.values)
+        newest = self.retriever.index.newest(1)
+        self.last = newest[0] if newest else None
