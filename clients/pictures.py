@@ -1,0 +1,51 @@
+"""Evidence pictures: saved to a folder, and drawn in a terminal that can show colours."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..daemon.protocol import AnswerEnd, Evidence
+from .when import clock
+
+_COLUMNS = 64
+
+
+def save(answer: AnswerEnd, folder: Path) -> list[Path | None]:
+    """Writes each evidence's picture as `STREAM-TIME-BLOCK.jpg`; None where it has none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_save_one(answer.stream, evidence, folder) for evidence in answer.evidence]
+
+
+def _save_one(stream: str, evidence: Evidence, folder: Path) -> Path | None:
+    if not evidence.picture:
+        return None
+    time = clock(evidence.start_ns).replace(" ", "T").replace(":", "-")
+    path = folder / f"{stream}-{time}-{evidence.block_id}.jpg"
+    path.write_bytes(evidence.picture)
+    return path
+
+
+def terminal_can_show() -> bool:
+    """Whether standard output is a terminal with 24-bit colours."""
+    return sys.stdout.isatty() and os.environ.get("COLORTERM") in ("truecolor", "24bit")
+
+
+def draw(pictures: Sequence[bytes]) -> str:
+    """The first picture as coloured half blocks, two pixels a character."""
+    import cv2  # heavy, and only wanted here
+    import numpy as np
+
+    image = cv2.imdecode(np.frombuffer(pictures[0], np.uint8), cv2.IMREAD_COLOR)
+    rows = _COLUMNS * image.shape[0] // image.shape[1] // 2 * 2
+    small = cv2.resize(image, (_COLUMNS, rows), interpolation=cv2.INTER_AREA)[..., ::-1]
+    lines = []
+    for upper, lower in zip(small[0::2], small[1::2], strict=True):
+        cells = (
+            f"\x1b[38;2;{a[0]};{a[1]};{a[2]};48;2;{b[0]};{b[1]};{b[2]}m▀"
+            for a, b in zip(upper.tolist(), lower.tolist(), strict=True)
+        )
+        lines.append("".join(cells) + "\x1b[0m")
+    return "\n".join(lines)

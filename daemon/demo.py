@@ -1,0 +1,251 @@
+"""The demo: a real daemon watches a rendered yard for half an hour of its time, and is asked about what it saw.
+
+The questions are drawn from all kinds alike by the seed, about moments that slid out of the window long before, and
+their answers are known from the scene's truth. Nothing is picked by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Iterator, NamedTuple
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from ..clients import Client
+from ..clients.errors import ClientError
+from ..clients.pictures import save
+from .capture import quiz
+from .capture.quiz import Moment, Question
+from .capture.scene import Scene
+from .protocol import AnswerEnd, StreamStatus
+
+MINUTES = 30
+START = "2026-03-02T14:00:00"
+URL = f"scene://?seed={{seed}}&start={START}&minutes={MINUTES}&busy=0.3"
+PAST_KINDS = ("door then", "lamp then", "sign then", "there then", "appear", "colour", "when")
+NOW_KINDS = ("door now", "lamp now", "there now")
+OLD_SECONDS = 300
+_SLACK_NS = 2_000_000_000
+_CONFIG = """
+[memory]
+folder = "{folder}/store"
+[server]
+address = "tcp://127.0.0.1:{port}"
+events_address = "tcp://127.0.0.1:{events_port}"
+[log]
+level = "warning"
+[streams.yard]
+url = "{url}"
+pace = "fast"
+"""
+
+
+class Asked(NamedTuple):
+    """A question, what was answered, and how that compares with the truth."""
+
+    question: Question
+    end: AnswerEnd
+    correct: bool
+    proven: bool | None  # whether evidence covers a true moment; None where nothing could show it
+    age_seconds: float | None
+    pictures: list[Path | None]
+
+
+@contextmanager
+def running_daemon(config: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A daemon on a configuration text, stopped at the end; its log lies in `folder`."""
+    file = folder / "config.toml"
+    file.write_text(config)
+    with (folder / "daemon.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "longwatch.daemon.main", str(file)], stderr=log)
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=60)
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody uses now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def scene_moments(scene: Scene, seconds: int) -> list[Moment]:
+    """The truth, second by second."""
+    times = [scene.start_ns + t * 1_000_000_000 for t in range(seconds)]
+    return [Moment(time_ns, time_ns, scene.state(t)) for t, time_ns in enumerate(times)]
+
+
+def draw_questions(moments: Sequence[Moment], kinds: Sequence[str], each: int, rng: np.random.Generator) -> list[Question]:
+    """So many questions of each kind; those about the past have all their proof in the old part."""
+    old = len(moments) - OLD_SECONDS
+    drawn: list[Question] = []
+    for kind in kinds:
+        found: dict[str, Question] = {}
+        for _ in range(200):
+            question = quiz.ask(kind, moments, rng)
+            if question is not None and (kind in NOW_KINDS or all(i < old for i in question.proof)):
+                found.setdefault(question.text, question)
+            if len(found) == each:
+                break
+        drawn += found.values()
+    return drawn
+
+
+def ask(client: Client, question: Question, moments: Sequence[Moment], folder: Path) -> Asked:
+    """Asks and judges one question."""
+    end = client.ask(question.text)
+    times = [moments[i].time_ns for i in question.proof]
+    covered = [
+        any(e.start_ns - _SLACK_NS <= time_ns <= e.end_ns + _SLACK_NS for time_ns in times) for e in end.evidence
+    ]
+    age = (moments[-1].time_ns - max(times)) / 1e9 if times else None
+    correct = quiz.agrees(question, end.text)
+    return Asked(question, end, correct, any(covered) if times else None, age, save(end, folder))
+
+
+def watch(client: Client, progress: Progress) -> StreamStatus:
+    """Waits until the whole scene is encoded and durable."""
+    task = progress.add_task("watching the yard", total=MINUTES * 60)
+    while True:
+        try:
+            stream = client.status().streams[0]
+        except ClientError:
+            time.sleep(0.2)
+            continue
+        progress.update(task, completed=stream.frames, description=f"watching the yard, {stream.blocks} blocks kept")
+        if stream.state == "failed":
+            raise SystemExit(f"longwatch: {stream.last_error}")
+        if stream.state == "ended" and stream.durable_id == stream.blocks:
+            return stream
+        time.sleep(0.2)
+
+
+def as_json(asked: Asked) -> dict[str, Any]:
+    """One question's line for machines."""
+    rows = zip(asked.end.evidence, asked.pictures, strict=True)
+    return {
+        "kind": asked.question.kind,
+        "question": asked.question.text,
+        "answer": asked.end.text,
+        "truth": asked.question.answer,
+        "correct": asked.correct,
+        "evidence_correct": asked.proven,
+        "age_seconds": asked.age_seconds,
+        "evidence": [
+            {
+                "start": quiz.clock(e.start_ns),
+                "end": quiz.clock(e.end_ns),
+                "score": round(e.score, 4),
+                "picture": str(picture) if picture else None,
+            }
+            for e, picture in rows
+        ],
+        "ttft_ms": round(asked.end.ttft_ms, 1),
+    }
+
+
+def summary(answers: Sequence[Asked]) -> dict[str, int]:
+    """The last line for machines; `provable` are the questions that some moment answers."""
+    return {
+        "asked": len(answers),
+        "correct": sum(a.correct for a in answers),
+        "evidence_correct": sum(bool(a.proven) for a in answers),
+        "provable": sum(a.proven is not None for a in answers),
+    }
+
+
+def draw_sheet(answers: Sequence[Asked]) -> np.ndarray:
+    """A picture of each answer over its best evidence."""
+    tiles = []
+    for asked in answers:
+        tile = np.full((372, 392, 3), 255, np.uint8)
+        best = next((i for i, p in enumerate(asked.pictures) if p), None)
+        if best is not None:
+            tile[80:368, 4:388] = cv2.imread(str(asked.pictures[best]))
+            e = asked.end.evidence[best]
+            label = f"{quiz.clock(e.start_ns)}-{quiz.clock(e.end_ns)} share {e.score:.2f}"
+            cv2.putText(tile, label, (10, 360), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+        colour = (40, 130, 30) if asked.correct else (40, 40, 200)
+        cv2.putText(tile, asked.question.text, (6, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.putText(tile, asked.end.text, (6, 62), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, 2, cv2.LINE_AA)
+        tiles.append(tile)
+    while len(tiles) % 3:
+        tiles.append(np.full_like(tiles[0], 255))
+    return np.vstack([np.hstack(tiles[i : i + 3]) for i in range(0, len(tiles), 3)])
+
+
+def print_table(answers: Sequence[Asked], console: Console) -> None:
+    """The answers for people."""
+    table = Table("question", "answer", "truth", "", "age", "evidence", "picture", box=None)
+    for a in answers:
+        mark = "[green]right[/]" if a.correct else "[red]wrong[/]"
+        proof = {True: "shows it", False: "[red]misses it[/]", None: "nothing to show"}[a.proven]
+        age = "-" if a.age_seconds is None else f"{a.age_seconds / 60:.0f} min"
+        picture = a.pictures[0].name if a.pictures and a.pictures[0] else "-"
+        table.add_row(a.question.text, a.end.text, a.question.answer, mark, age, proof, picture)
+    console.print(table)
+
+
+def main() -> None:
+    """Runs the demo; exit code 1 where fewer than three quarters of the answers are right."""
+    parser = argparse.ArgumentParser(prog="longwatch demo")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--folder", type=Path, default=Path("longwatch-demo"))
+    options = parser.parse_args()
+    console = Console(stderr=True)
+    folder: Path = options.folder.resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    port, events_port = free_ports(2)
+    url = URL.format(seed=options.seed)
+    moments = scene_moments(Scene.from_url(url), MINUTES * 60)
+    rng = np.random.default_rng([options.seed, 77])
+    questions = draw_questions(moments, PAST_KINDS, 2, rng) + draw_questions(moments, NOW_KINDS, 1, rng)
+    text = _CONFIG.format(folder=folder, port=port, events_port=events_port, url=url)
+    with running_daemon(text, folder) as daemon, Client(f"tcp://127.0.0.1:{port}") as client:
+        with Progress(console=console, transient=True) as progress:
+            stream = watch(client, progress) if daemon.poll() is None else None
+            assert stream is not None, f"the daemon did not start; see {folder}/daemon.log"
+            task = progress.add_task("asking", total=len(questions))
+            answers = []
+            for question in questions:
+                answers.append(ask(client, question, moments, folder / "evidence"))
+                progress.advance(task)
+    cv2.imwrite(str(folder / "answers.png"), draw_sheet(answers))
+    result = summary(answers)
+    if options.json:
+        for asked in answers:
+            print(json.dumps(as_json(asked)))
+        print(json.dumps(result))
+    else:
+        console.print(f"{stream.frames} frames seen, {stream.blocks} blocks kept; asked about them afterwards:")
+        print_table(answers, console)
+        console.print(
+            f"{result['correct']} of {result['asked']} right (a time counts within 5 s); evidence shows the true "
+            f"moment for {result['evidence_correct']} of {result['provable']}; pictures in {folder}"
+        )
+    sys.exit(0 if result["correct"] >= 0.75 * result["asked"] else 1)
+
+
+if __name__ == "__main__":
+    main()
