@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration
@@ -47,7 +48,7 @@ class LlavaOnevision:
             self.tokenizer = AutoTokenizer.from_pretrained(name)
             model = LlavaOnevisionForConditionalGeneration.from_pretrained(name, dtype=dtype)
             preprocessor = json.loads(_read(name, "preprocessor_config.json") or "{}")
-        except (OSError, ValueError, RuntimeError) as exc:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as exc:
             reason = str(exc).split("\n", 1)[0]
             raise ModelError(f"model.name: {name} cannot be loaded ({reason}); see the README's list of models") from exc
         self.model = model.to(device).eval()

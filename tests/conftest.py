@@ -1,0 +1,39 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from longwatch.daemon.model.family import EMBEDDED
+
+from .tiny_model import YARN, write_checkpoint
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random checkpoint with plain rotary."""
+    return write_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session", params=["embedded", "tiny", "yarn"])
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> str:
+    """Checkpoints of three geometries: the shipped one, a random one, and a random one with YaRN."""
+    if request.param == "embedded":
+        return str(EMBEDDED)
+    if request.param == "tiny":
+        return str(tiny_folder)
+    return str(write_checkpoint(tmp_path_factory.mktemp("yarn"), rope=YARN, seed=1))
+
+
+@pytest.fixture
+def frames() -> list[NDArray[np.uint8]]:
+    """Ten random pictures of an odd size."""
+    rng = np.random.default_rng(3)
+    return [rng.integers(0, 255, (72, 101, 3), dtype=np.uint8) for _ in range(10)]

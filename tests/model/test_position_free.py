@@ -1,0 +1,128 @@
+"""The fast way equals the plain way: frames, windows, recall and answers against transformers' own forward."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from longwatch.daemon.model.settings import ModelConfig
+from longwatch.daemon.model.video_lm import VideoLM
+from longwatch.memory.window import Window
+
+from .plain import Part, PlainModel
+
+Frames = list[NDArray[np.uint8]]
+QUESTION = "was the door open at 14:03:20?"
+START_NS = 1_772_460_200_000_000_000
+
+
+def load(folder: str, window_tokens: int = 100_000, chunk_tokens: int = 512) -> VideoLM:
+    config = ModelConfig(name=folder, device="cpu", dtype="float32", window_tokens=window_tokens, chunk_tokens=chunk_tokens)
+    return VideoLM.load(config)
+
+
+def encode(lm: VideoLM, frames: Frames, chunk: int) -> tuple[Window, torch.Tensor, torch.Tensor]:
+    """The window behind all frames, and every frame's keys and values `[n, L, H, T, D]`."""
+    times = [START_NS + i * 1_000_000_000 for i in range(len(frames))]
+    inputs, window = lm.frame_inputs(frames, times), lm.new_window()
+    keys, values = [], []
+    for start in range(0, len(frames), chunk):
+        new_keys, new_values = lm.prefill_blocks(inputs[start : start + chunk], window)
+        for i in range(len(new_keys)):
+            window.append(start + i, new_keys[i], new_values[i])
+        keys.append(new_keys)
+        values.append(new_values)
+    return window, torch.cat(keys), torch.cat(values)
+
+
+def plain_blocks(plain: PlainModel, lm: VideoLM, frames: Frames, in_window: int) -> tuple[Part, list[Part]]:
+    """The sink and each frame's block, every frame run behind the sink and so many blocks before it."""
+    times = [START_NS + i * 1_000_000_000 for i in range(len(frames))]
+    inputs = lm.frame_inputs(frames, times)
+    _, sink = plain.run(plain.embed(lm.prompt.sink_ids), [])
+    blocks: list[Part] = []
+    for frame in inputs:
+        before = blocks[max(0, len(blocks) - in_window) :]
+        _, block = plain.run(frame, [sink, *before])
+        blocks.append(block)
+    return sink, blocks
+
+
+def say(lm: VideoLM, parts: list[tuple[torch.Tensor, torch.Tensor]], tokens: int) -> tuple[torch.Tensor, list[int]]:
+    """Logits behind the question, and a greedy answer."""
+    context = lm.lay_out(parts)
+    logits = first = lm.prefill(context, lm.prompt.question_ids(QUESTION))
+    said = [int(logits.argmax())]
+    while len(said) < tokens:
+        logits = lm.prefill(context, said[-1:])
+        said.append(int(logits.argmax()))
+    return first, said
+
+
+def test_a_window_that_holds_everything_equals_a_plain_forward(checkpoint: str, frames: Frames) -> None:
+    """One plain causal forward over sink, all frames and the question, against window, chunks and context."""
+    lm, plain = load(checkpoint), PlainModel(checkpoint)
+    window, _, _ = encode(lm, frames, chunk=4)
+    inputs = lm.frame_inputs(frames, [START_NS + i * 1_000_000_000 for i in range(len(frames))])
+    ids = lm.prompt.question_ids(QUESTION)
+    everything = torch.cat([plain.embed(lm.prompt.sink_ids), inputs.flatten(0, 1), plain.embed(ids)])
+    expected, _ = plain.run(everything, [])
+    logits, said = say(lm, [(window.keys, window.values)], 6)
+    assert (logits - expected[-1]).abs().max() <= 1e-3
+    longer = torch.cat([everything, plain.embed(said[:-1])])
+    again, _ = plain.run(longer, [])
+    assert said == again[-6:].argmax(-1).tolist()
+
+
+def test_every_slid_out_block_recalled_equals_a_plain_forward_over_the_same_layout(checkpoint: str, frames: Frames) -> None:
+    """Frame by frame behind two blocks, then the question behind sink, all blocks in order: both ways."""
+    tokens = load(checkpoint).frame_inputs(frames[:1], [START_NS]).shape[1]
+    lm, plain = load(checkpoint, window_tokens=2 * tokens + 1), PlainModel(checkpoint)
+    window, keys, values = encode(lm, frames, chunk=3)
+    assert len(window.blocks) == 2
+    sink, blocks = plain_blocks(plain, lm, frames, in_window=2)
+    own_sink = (window.keys[:, :, : window.sink_tokens], window.values[:, :, : window.sink_tokens])
+    logits, said = say(lm, [own_sink, *zip(keys, values, strict=True)], 6)
+    ids = lm.prompt.question_ids(QUESTION)
+    expected, _ = plain.run(plain.embed(ids), [sink, *blocks])
+    assert (logits - expected[-1]).abs().max() <= 1e-3
+    assert said == plain.answer(ids, [sink, *blocks], 6)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 10])
+def test_any_chunk_size_gives_the_same_keys_and_values(checkpoint: str, frames: Frames, chunk: int) -> None:
+    lm = load(checkpoint, window_tokens=90)
+    _, keys, values = encode(lm, frames, chunk=2)
+    window, other_keys, other_values = encode(lm, frames, chunk=chunk)
+    assert torch.allclose(keys, other_keys, atol=1e-4)
+    assert torch.allclose(values, other_values, atol=1e-4)
+    assert window.tokens <= 90
+
+
+def test_a_question_in_chunks_gives_the_same_logits(checkpoint: str, frames: Frames) -> None:
+    whole, parts = load(checkpoint), load(checkpoint, chunk_tokens=2)
+    window, _, _ = encode(whole, frames, chunk=5)
+    expected, _ = say(whole, [(window.keys, window.values)], 1)
+    logits, _ = say(parts, [(window.keys, window.values)], 1)
+    assert torch.allclose(logits, expected, atol=1e-3)
+
+
+def test_queries_stop_at_the_layer_asked_for_and_equal_those_of_the_whole_run(checkpoint: str, frames: Frames) -> None:
+    lm = load(checkpoint)
+    window, _, _ = encode(lm, frames, chunk=5)
+    ids = lm.prompt.question_ids(QUESTION)
+    short, whole = lm.ask(window, ids, last_layer=1), lm.ask(window, ids)
+    assert sorted(short.by_layer) == [0, 1]
+    assert torch.equal(short.by_layer[1], whole.by_layer[1])
+
+
+def test_two_models_side_by_side_do_not_disturb_each_other(tiny_folder: object, frames: Frames) -> None:
+    first, second = load(str(tiny_folder)), load("embedded")
+    _, alone, _ = encode(first, frames, chunk=5)
+    window, _, _ = encode(second, frames, chunk=5)
+    inputs = first.frame_inputs(frames[:5], [START_NS + i * 1_000_000_000 for i in range(5)])
+    second.prefill(second.lay_out([(window.keys, window.values)]), [5, 6])
+    between, _ = first.prefill_blocks(inputs, first.new_window())
+    assert torch.equal(between, alone[:5])
