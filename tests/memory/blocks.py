@@ -1,0 +1,25 @@
+"""Blocks for tests of the memory: a second each, from a morning in March on."""
+
+from __future__ import annotations
+
+import torch
+
+from longwatch.memory.block import Block
+
+MORNING_NS = 1_772_442_000_000_000_000  # 2026-03-02 09:00 UTC
+DAY_NS = 86_400 * 1_000_000_000
+
+
+def make_block(number: int, start_ns: int | None = None, picture: bytes = b"jpeg") -> Block:
+    """Block `number`, its contents drawn from the number."""
+    generator = torch.Generator().manual_seed(number)
+    start = MORNING_NS + number * 1_000_000_000 if start_ns is None else start_ns
+    return Block(
+        block_id=number,
+        start_ns=start,
+        end_ns=start,
+        keys=torch.randn(2, 2, 5, 8, generator=generator).bfloat16(),
+        values=torch.randn(2, 2, 5, 8, generator=generator).bfloat16(),
+        signature=torch.randn(3, 8, generator=generator).half(),
+        picture=picture + str(number).encode(),
+    )

@@ -1,0 +1,242 @@
+"""Store and tiers on real LMDB files: durability, restart, budgets, retention, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from longwatch.memory.errors import BlockNotFound, CorruptBlock, FingerprintMismatch, StoreInUse, StoreUnwritable
+from longwatch.memory.retention import days_to_drop
+from longwatch.memory.settings import MemoryConfig
+from longwatch.memory.store import Store
+from longwatch.memory.tiers import Tiers
+
+from .blocks import DAY_NS, MORNING_NS, make_block
+
+FINGERPRINT = "ab" * 32
+
+
+def config(folder: Path, **options: object) -> MemoryConfig:
+    return MemoryConfig(folder=str(folder), codec="raw16", commit_seconds=0.05, map_bytes=1 << 28, **options)  # type: ignore[arg-type]
+
+
+def tiers_on(store: Store, ram_bytes: int = 1 << 20, fingerprint: str = FINGERPRINT) -> Tiers:
+    device = torch.device("cpu")
+    return Tiers(
+        store, codec="raw16", ram_bytes=ram_bytes, fingerprint=fingerprint, device=device, dtype=torch.bfloat16
+    )
+
+
+@contextmanager
+def memory(folder: Path, **options: int) -> Iterator[Tiers]:
+    store = Store(config(folder))
+    try:
+        yield tiers_on(store, **options)
+    finally:
+        store.close()
+
+
+def test_a_block_through_lmdb_comes_back_bit_for_bit_after_a_restart(tmp_path: Path) -> None:
+    with memory(tmp_path) as tiers:
+        for number in range(1, 8):
+            tiers.spill("yard", make_block(number))
+    with memory(tmp_path) as tiers:
+        for block in tiers.fetch("yard", range(1, 8)):
+            original = make_block(block.block_id)
+            assert torch.equal(block.keys.view(torch.int16), original.keys.view(torch.int16))
+            assert torch.equal(block.values.view(torch.int16), original.values.view(torch.int16))
+            assert tiers.picture("yard", block.block_id) == original.picture
+        found = list(tiers.store.signatures("yard"))
+        assert [info.block_id for info, _ in found] == list(range(1, 8))
+        assert all(torch.equal(signature, make_block(info.block_id).signature) for info, signature in found)
+
+
+def test_a_block_can_be_fetched_before_it_is_durable(tmp_path: Path) -> None:
+    store = Store(MemoryConfig(folder=str(tmp_path), codec="raw16", commit_seconds=30, map_bytes=1 << 28))
+    tiers = tiers_on(store)
+    tiers.spill("yard", make_block(1))
+    assert tiers.fetch("yard", [1])[0].start_ns == make_block(1).start_ns
+    assert tiers.picture("yard", 1) == b"jpeg1"
+    with pytest.raises(BlockNotFound):
+        store.record("yard", 1)
+    store.close()
+
+
+def test_a_longer_span_survives_whether_the_block_was_durable_or_not(tmp_path: Path) -> None:
+    with memory(tmp_path) as tiers:
+        first, second = make_block(1), make_block(2)
+        tiers.spill("yard", first)
+        tiers.store.flush()
+        tiers.extend("yard", first.info, first.start_ns + 500)
+        tiers.spill("yard", second)
+        tiers.extend("yard", second.info, second.start_ns + 900)
+        assert [b.end_ns - b.start_ns for b in tiers.fetch("yard", [2])] == [900]
+    with memory(tmp_path) as tiers:
+        assert [info.end_ns - info.start_ns for info in tiers.store.infos("yard")] == [500, 900]
+
+
+def test_blocks_come_back_in_time_order_and_each_once(tmp_path: Path) -> None:
+    with memory(tmp_path) as tiers:
+        for number in (1, 2, 3):
+            tiers.spill("yard", make_block(number))
+        assert [block.block_id for block in tiers.fetch("yard", [3, 1, 3, 2])] == [1, 2, 3]
+
+
+def test_an_unknown_block_is_said_to_be_unknown(tmp_path: Path) -> None:
+    with memory(tmp_path) as tiers, pytest.raises(BlockNotFound, match="stream yard has no block 7"):
+        tiers.fetch("yard", [7])
+
+
+def test_streams_and_days_are_kept_apart(tmp_path: Path) -> None:
+    with memory(tmp_path) as tiers:
+        tiers.spill("yard", make_block(1))
+        tiers.spill("yard", make_block(2, MORNING_NS + DAY_NS))
+        tiers.spill("door", make_block(1))
+        tiers.store.flush()
+        assert [(s, d) for s, d, _ in tiers.store.days()] == [
+            ("door", "2026-03-02"),
+            ("yard", "2026-03-02"),
+            ("yard", "2026-03-03"),
+        ]
+        assert tiers.store.last_id("yard") == 2
+        assert tiers.store.last_id("door") == 1
+
+
+def test_a_second_process_is_told_who_has_the_store(tmp_path: Path) -> None:
+    with memory(tmp_path):
+        with pytest.raises(StoreInUse, match=f"in use by process {os.getpid()}"):
+            Store(config(tmp_path))
+    Store(config(tmp_path)).close()
+
+
+def test_a_store_of_another_model_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    with memory(tmp_path) as tiers:
+        tiers.spill("yard", make_block(1))
+    store = Store(config(tmp_path))
+    with pytest.raises(FingerprintMismatch):
+        tiers_on(store, fingerprint="cd" * 32).fetch("yard", [1])
+    assert torch.equal(tiers_on(store).fetch("yard", [1])[0].keys, make_block(1).keys)
+    store.close()
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnwritable, match=r"memory.folder .*file.* cannot be used"):
+        Store(config(tmp_path / "file"))
+
+
+def test_a_flipped_byte_in_the_file_never_comes_back_as_a_block(tmp_path: Path) -> None:
+    with memory(tmp_path) as tiers:
+        tiers.spill("yard", make_block(1))
+    file = tmp_path / "yard" / "2026-03-02" / "data.mdb"
+    data = bytearray(file.read_bytes())
+    needle = make_block(1).keys.view(torch.uint8).numpy().tobytes()[:40]
+    data[data.index(needle) + 20] ^= 1
+    file.write_bytes(data)
+    with memory(tmp_path) as tiers, pytest.raises(CorruptBlock, match="block 1 of yard: the checksum does not hold"):
+        tiers.fetch("yard", [1])
+
+
+def test_ram_stays_within_its_budget_and_pinned_blocks_stay(tmp_path: Path) -> None:
+    with memory(tmp_path, ram_bytes=3000) as tiers:
+        for number in range(1, 20):
+            tiers.spill("yard", make_block(number))
+        tiers.store.flush()
+        with tiers.pinned("yard", [1, 2, 3, 4, 5]):
+            tiers.fetch("yard", [1, 2, 3, 4, 5])
+            assert tiers.stats.ram_bytes > 3000
+            tiers.check_integrity()
+        assert tiers.stats.ram_bytes <= 3000
+        tiers.check_integrity()
+
+
+def test_the_books_balance_after_any_walk(tmp_path: Path) -> None:
+    """Put, extend, fetch, flush, drop and restart in a seeded random order; what is kept is always the same."""
+    rng = np.random.default_rng(5)
+    folder, next_id, kept = tmp_path, 1, set()
+    store = Store(config(folder))
+    tiers = tiers_on(store, 4000)
+    for _ in range(300):
+        match int(rng.integers(6)):
+            case 0 | 1:
+                tiers.spill("yard", make_block(next_id, MORNING_NS + next_id * DAY_NS // 20))
+                kept.add(next_id)
+                next_id += 1
+            case 2 if kept:
+                block_id = int(rng.choice(sorted(kept)))
+                assert torch.equal(tiers.fetch("yard", [block_id])[0].keys, make_block(block_id).keys)
+            case 3:
+                store.flush()
+            case 4 if len(store.days()) > 2:
+                store.flush()
+                stream, day, _ = store.days()[0]
+                gone = store.drop(stream, day)
+                tiers.drop(stream, gone)
+                kept -= set(gone)
+            case 5 if rng.random() < 0.1:
+                store.close()
+                store = Store(config(folder))
+                tiers = tiers_on(store, 4000)
+        tiers.check_integrity()
+    store.flush()
+    assert {info.block_id for info in store.infos("yard")} == kept
+    store.close()
+
+
+def test_retention_drops_whole_old_days_and_never_the_newest() -> None:
+    days = [("a", f"2026-03-{d:02}", 100) for d in range(1, 6)] + [("b", "2026-01-01", 50)]
+    now_ns = MORNING_NS + 4 * DAY_NS  # the morning of 6 March
+    assert days_to_drop(days, now_ns=now_ns, keep_days=3, disk_bytes=0) == [("a", "2026-03-01"), ("a", "2026-03-02")]
+    assert days_to_drop(days, now_ns=now_ns, keep_days=0, disk_bytes=260) == [
+        ("a", "2026-03-01"),
+        ("a", "2026-03-02"),
+        ("a", "2026-03-03"),
+    ]
+    assert days_to_drop(days, now_ns=now_ns, keep_days=0, disk_bytes=1)[-1] == ("a", "2026-03-04")
+
+
+WRITER = """
+import sys, torch
+from longwatch.memory.store import Store
+from longwatch.memory.settings import MemoryConfig
+from longwatch.memory.tiers import Tiers
+from tests.memory.blocks import make_block
+store = Store(MemoryConfig(folder=sys.argv[1], codec="raw16", commit_seconds=0.05, map_bytes=1 << 28))
+tiers = Tiers(store, codec="raw16", ram_bytes=1 << 20, fingerprint="ab" * 32, device=torch.device("cpu"), dtype=torch.bfloat16)
+keep = store.on_durable
+store.on_durable = lambda stream, ids: (keep(stream, ids), print(*ids, flush=True))
+number = store.last_id("yard")
+while True:
+    number += 1
+    tiers.spill("yard", make_block(number))
+"""
+
+
+def test_every_block_called_durable_survives_sigkill(tmp_path: Path) -> None:
+    durable: set[int] = set()
+    root = Path(__file__).parents[2]
+    for life in range(3):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, cwd=root, text=True
+        )
+        assert writer.stdout is not None
+        durable |= {int(i) for i in writer.stdout.readline().split()}
+        time.sleep(0.2 + 0.13 * life)
+        writer.send_signal(signal.SIGKILL)
+        durable |= {int(i) for line in writer.stdout.read().rsplit("\n", 1)[0].splitlines() for i in line.split()}
+        writer.wait()
+        writer.stdout.close()
+    assert len(durable) > 30
+    with memory(tmp_path) as tiers:
+        for block in tiers.fetch("yard", sorted(durable)):
+            assert torch.equal(block.keys, make_block(block.block_id).keys)

@@ -1,0 +1,173 @@
+"""Retrieval: the mass, the index against brute force, and each retriever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from longwatch.memory.block import BlockInfo, Geometry
+from longwatch.retrieval.errors import CalibrationError
+from longwatch.retrieval.heads import RetrievalHeads, attention_mass, outlying
+from longwatch.retrieval.index import SignatureIndex
+from longwatch.retrieval.retriever import HeadsRetriever, Retriever, make_retriever, within_budget
+from longwatch.retrieval.settings import RetrievalConfig
+from longwatch.retrieval.signature import SignatureLayout
+from longwatch.retrieval.timespan import Span
+
+GEOMETRY = Geometry(layers=3, kv_heads=2, head_dim=16)
+HEADS = RetrievalHeads(((1, 0), (2, 3)), group=2)
+SECOND_NS = 1_000_000_000
+DAY_NS = 86_400 * SECOND_NS
+
+
+class World:
+    """Blocks with random keys, of which some stand out, and queries that look for one of them."""
+
+    def __init__(self, count: int, seed: int = 0, tokens: int = 6) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self.keys = torch.randn(count, 3, 2, tokens, 16, generator=self.generator)
+        self.infos = [BlockInfo(i + 1, i * SECOND_NS, i * SECOND_NS, tokens) for i in range(count)]
+
+    def read_keys(self, block_id: int) -> Tensor:
+        keys = self.keys[block_id - 1]
+        return torch.stack([keys[layer, head] for layer, head in HEADS.kv_heads])
+
+    def looking_for(self, block_id: int, strength: float = 2.0) -> dict[int, Tensor]:
+        """Queries like one of the block's own keys in the retrieval heads, and noise elsewhere."""
+        queries = torch.randn(3, 4, 5, 16, generator=self.generator) * 0.1
+        for layer, head in HEADS.heads:
+            queries[layer, head, 2:] += strength * self.keys[block_id - 1, layer, head // 2, 3]
+        return dict(enumerate(queries))
+
+    def fill(self, retriever: Retriever) -> None:
+        for info, signature in zip(self.infos, SignatureLayout(HEADS).signatures(self.keys), strict=True):
+            retriever.index.add(info, retriever.parts(signature))
+
+    def retriever(self, name: str = "heads", **options: int) -> Retriever:
+        config = RetrievalConfig(retriever=name, **options)  # type: ignore[arg-type]
+        made = make_retriever(config, SignatureLayout(HEADS), GEOMETRY, self.read_keys)
+        self.fill(made)
+        return made
+
+
+def test_attention_mass_equals_a_plain_softmax_loop() -> None:
+    generator = torch.Generator().manual_seed(1)
+    queries = torch.randn(2, 3, 8, generator=generator)
+    keys = [torch.randn(2, tokens, 8, generator=generator) for tokens in (1, 4, 2)]
+    expected = torch.zeros(3)
+    for head in range(2):
+        for token in range(3):
+            scores = [queries[head, token] @ keys[b][head].T / 8**0.5 for b in range(3)]
+            total = torch.cat(scores).exp().sum()
+            expected += torch.stack([s.exp().sum() / total for s in scores]) / 6
+    mass = attention_mass(queries, keys)
+    assert torch.allclose(mass, expected, atol=1e-6)
+    assert mass.sum() == pytest.approx(1.0)
+
+
+def test_outlying_keys_are_the_ones_that_differ_from_the_rest() -> None:
+    keys = torch.zeros(2, 9, 4)
+    keys[0, 3, 0], keys[0, 7, 1], keys[1, 0, 2] = 5.0, 4.0, 3.0
+    chosen = outlying(keys, 3)
+    assert chosen[0, 0].tolist() == [5, 0, 0, 0]
+    assert [0.0, 4.0, 0.0, 0.0] in chosen[0].tolist()
+    assert chosen[1, 0].tolist() == [0, 0, 3, 0]
+
+
+def test_the_index_finds_what_brute_force_finds() -> None:
+    vectors = torch.randn(300, 4, 16, generator=torch.Generator().manual_seed(2))
+    index = SignatureIndex([(4, 16)])
+    for i, part in enumerate(vectors):
+        index.add(BlockInfo(i + 1, i * DAY_NS // 100, i * DAY_NS // 100, 4), [part])
+    queries = torch.randn(5, 16, generator=torch.Generator().manual_seed(3))
+    found = index.search(0, queries, 3)
+    best = (queries @ vectors.view(-1, 16).T).argmax(1) // 4 + 1
+    order = found.scores.argmax(1)
+    assert found.block_ids[np.arange(5), order].tolist() == best.tolist()
+
+
+def test_a_span_narrows_the_search_to_the_blocks_that_it_touches() -> None:
+    world = World(200)
+    retriever = world.retriever(candidates=8)
+    span = Span(50 * SECOND_NS, 90 * SECOND_NS)
+    hits = retriever.rank(world.looking_for(150), span, ())
+    assert hits
+    assert all(50 <= hit.info.block_id - 1 <= 90 for hit in hits)
+    assert retriever.rank(world.looking_for(70), span, ())[0].info.block_id == 70
+    assert retriever.rank(world.looking_for(70), Span(900 * SECOND_NS, None), ()) == []
+
+
+def test_heads_rank_first_what_scoring_every_block_ranks_first() -> None:
+    """Candidates by FAISS and exact mass over their keys, against the mass over all 500 blocks' keys."""
+    world = World(500)
+    retriever = world.retriever()
+    for block_id in range(10, 500, 35):
+        queries = world.looking_for(block_id, strength=3.0)
+        mass = attention_mass(HEADS.queries(queries), [world.read_keys(i.block_id) for i in world.infos])
+        assert retriever.rank(queries, None, ())[0].info.block_id == int(mass.argmax()) + 1
+
+
+def test_what_stands_in_the_window_is_not_recalled() -> None:
+    world = World(200)
+    hits = world.retriever(candidates=20).rank(world.looking_for(10), None, {10, 11})
+    assert hits
+    assert not {10, 11} & {hit.info.block_id for hit in hits}
+
+
+def test_the_order_after_a_rebuild_is_the_same() -> None:
+    world = World(300, seed=6)
+    queries = world.looking_for(42)
+    ranked = [world.retriever(candidates=32).rank(queries, None, ()) for _ in range(2)]
+    assert ranked[0] == ranked[1]
+
+
+def test_a_forgotten_day_is_found_no_more_and_the_others_are() -> None:
+    world = World(40)
+    world.infos = [info._replace(start_ns=i * DAY_NS // 20, end_ns=i * DAY_NS // 20) for i, info in enumerate(world.infos)]
+    retriever = world.retriever()
+    retriever.index.forget(range(1, 21))
+    assert [info.block_id for info in retriever.index.infos()] == list(range(21, 41))
+    assert all(hit.info.block_id > 20 for hit in retriever.rank(world.looking_for(5), None, ()))
+
+
+def test_rekv_ranks_by_mean_key_and_mean_query_over_all_heads() -> None:
+    world = World(120, seed=8)
+    queries = {layer: torch.randn(4, 5, 16, generator=world.generator) for layer in range(3)}
+    hits = world.retriever("rekv", recall_blocks=5).rank(queries, None, {3})
+    score = torch.zeros(120)
+    for layer in range(3):
+        mean_query = queries[layer].mean(1).view(2, 2, 16).sum(1)
+        score += (world.keys[:, layer].mean(2) * mean_query).sum((1, 2))
+    expected = [i for i in (score.argsort(descending=True) + 1).tolist() if i != 3][:5]
+    assert [hit.info.block_id for hit in hits[:5]] == expected
+
+
+def test_recent_takes_the_newest_that_are_not_in_the_window() -> None:
+    hits = World(30).retriever("recent", recall_blocks=3).rank({}, None, {30, 29})
+    assert [hit.info.block_id for hit in hits] == [28, 27, 26]
+
+
+def test_without_calibration_heads_fall_back_to_rekv() -> None:
+    made = make_retriever(RetrievalConfig(), SignatureLayout(None), GEOMETRY, lambda _: torch.empty(0))
+    assert not isinstance(made, HeadsRetriever)
+    assert made.last_layer is None
+
+
+def test_a_budget_of_tokens_ends_the_list() -> None:
+    hits = World(30).retriever("recent", recall_blocks=20).rank({}, None, ())
+    assert len(within_budget(hits, 20, 13)) == 2
+    assert len(within_budget(hits, 4, 1000)) == 4
+
+
+def test_a_calibration_of_another_model_is_refused(tmp_path: Path) -> None:
+    HEADS.save(tmp_path / "c.json", "ab" * 32, {"recall@8": 1.0})
+    assert RetrievalHeads.load(tmp_path / "c.json", "ab" * 32) == HEADS
+    with pytest.raises(CalibrationError, match="was measured on model"):
+        RetrievalHeads.load(tmp_path / "c.json", "cd" * 32)
+    (tmp_path / "c.json").write_text("{}")
+    with pytest.raises(CalibrationError, match="is no calibration"):
+        RetrievalHeads.load(tmp_path / "c.json", "ab" * 32)
