@@ -45,7 +45,9 @@ def serve(config: Path) -> None:
 def demo(
     seed: Annotated[int, typer.Option(help="which rendered yard")] = 7,
     as_json: AsJson = False,
-    folder: Folder = Path("longwatch-demo"),
+    folder: Annotated[Path, typer.Option(help="where store, log and pictures go; emptied first")] = Path(
+        "longwatch-demo"
+    ),
 ) -> None:
     """Watches a rendered yard and asks about what it saw, with no camera and no download."""
     options = ["--seed", str(seed), "--folder", str(folder), *(["--json"] if as_json else [])]
@@ -83,7 +85,7 @@ def keys(folder: Path, clients: Annotated[int, typer.Option(help="how many clien
         public, _ = zmq.auth.create_certificates(str(own), "client")
         (folder / "clients" / f"client-{number}.key").write_bytes(Path(public).read_bytes())
         (own / "server.key").write_bytes(Path(server_public).read_bytes())
-    out.print(f"server.keys_folder = \"{folder}\"; give each client its folder client-N and use --keys")
+    out.print(f'server.keys_folder = "{folder}"; give each client its folder client-N and use --keys')
 
 
 @app.command()

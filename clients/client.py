@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import zmq
 import zmq.auth
@@ -33,6 +33,7 @@ from ..daemon.protocol import (
 from .errors import ClientTimeout, DaemonUnreachable, Refused
 
 _CONNECT_SECONDS = 3.0
+_Reply = TypeVar("_Reply", bound=Reply)
 
 
 class Client:
@@ -152,7 +153,7 @@ class Client:
         socket.connect(address)
         return socket
 
-    def _one(self, request: Request, wanted: type[Any]) -> Any:
+    def _one(self, request: Request, wanted: type[_Reply]) -> _Reply:
         for reply in self._exchange(request):
             if isinstance(reply, wanted):
                 return reply

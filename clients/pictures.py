@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..daemon.protocol import AnswerEnd, Evidence
 from .when import clock
@@ -38,7 +39,7 @@ def draw(pictures: Sequence[bytes]) -> str:
     import cv2  # heavy, and only wanted here
     import numpy as np
 
-    image = cv2.imdecode(np.frombuffer(pictures[0], np.uint8), cv2.IMREAD_COLOR)
+    image: Any = cv2.imdecode(np.frombuffer(pictures[0], np.uint8), cv2.IMREAD_COLOR)
     rows = _COLUMNS * image.shape[0] // image.shape[1] // 2 * 2
     small = cv2.resize(image, (_COLUMNS, rows), interpolation=cv2.INTER_AREA)[..., ::-1]
     lines = []

@@ -40,9 +40,7 @@ def parse_time(text: str, now_ns: int) -> tuple[int, int]:
     return int(time.timestamp()) * SECOND_NS, length
 
 
-def parse_span(
-    since: str | None, until: str | None, at: str | None, now_ns: int
-) -> tuple[int | None, int | None]:
+def parse_span(since: str | None, until: str | None, at: str | None, now_ns: int) -> tuple[int | None, int | None]:
     """The span that `--since`, `--until` and `--at` name together.
 
     Raises:

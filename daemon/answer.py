@@ -147,9 +147,7 @@ class Answer:
             self.emit(Delta(request_id=request.request_id, text=piece))
         return detokenizer.text, tokens, stopped
 
-    def _evidence(
-        self, recalled: list[Block], hits: list[Hit], queries: dict[int, torch.Tensor]
-    ) -> list[Evidence]:
+    def _evidence(self, recalled: list[Block], hits: list[Hit], queries: dict[int, torch.Tensor]) -> list[Evidence]:
         """The blocks in the context by the share of the retrieval heads' attention that each gets."""
         rows = [(block.block_id, block.start_ns, block.end_ns, "recalled") for block in recalled]
         scores = {hit.info.block_id: hit.score for hit in hits}
@@ -178,7 +176,7 @@ class Answer:
     def _window_keys(self) -> list[torch.Tensor]:
         window = self._stream.window
         sizes = [window.sink_tokens, *(block.tokens for block in window.blocks)]
-        return [self._keys_of_heads(keys) for keys in window.keys.split(sizes, 2)[1:]]
+        return [self._keys_of_heads(keys) for keys in torch.split(window.keys, sizes, 2)[1:]]
 
     def _keys_of_heads(self, keys: torch.Tensor) -> torch.Tensor:
         """`[R, T, D]` float32 out of `[L, H, T, D]`."""

@@ -18,7 +18,6 @@ from .model.settings import ModelConfig
 from .protocol import StreamName
 from .settings import ServerConfig
 
-
 T = TypeVar("T")
 
 

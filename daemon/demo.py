@@ -14,13 +14,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -35,7 +36,7 @@ from .protocol import AnswerEnd, StreamStatus
 
 MINUTES = 30
 START = "2026-03-02T14:00:00"
-URL = f"scene://?seed={{seed}}&start={START}&minutes={MINUTES}&busy=0.3"
+URL = f"scene://?seed={{seed}}&start={START}&minutes={MINUTES}&busy=0.15"
 PAST_KINDS = ("door then", "lamp then", "sign then", "there then", "appear", "colour", "when")
 NOW_KINDS = ("door now", "lamp now", "there now")
 OLD_SECONDS = 300
@@ -94,7 +95,9 @@ def scene_moments(scene: Scene, seconds: int) -> list[Moment]:
     return [Moment(time_ns, time_ns, scene.state(t)) for t, time_ns in enumerate(times)]
 
 
-def draw_questions(moments: Sequence[Moment], kinds: Sequence[str], each: int, rng: np.random.Generator) -> list[Question]:
+def draw_questions(
+    moments: Sequence[Moment], kinds: Sequence[str], each: int, rng: np.random.Generator
+) -> list[Question]:
     """So many questions of each kind; those about the past have all their proof in the old part."""
     old = len(moments) - OLD_SECONDS
     drawn: list[Question] = []
@@ -122,10 +125,12 @@ def ask(client: Client, question: Question, moments: Sequence[Moment], folder: P
     return Asked(question, end, correct, any(covered) if times else None, age, save(end, folder))
 
 
-def watch(client: Client, progress: Progress) -> StreamStatus:
+def watch(client: Client, daemon: subprocess.Popen[bytes], progress: Progress) -> StreamStatus:
     """Waits until the whole scene is encoded and durable."""
-    task = progress.add_task("watching the yard", total=MINUTES * 60)
+    task = progress.add_task("loading the model", total=MINUTES * 60)
     while True:
+        if daemon.poll() is not None:
+            raise SystemExit("longwatch: the daemon did not start; its log is daemon.log in the demo's folder")
         try:
             stream = client.status().streams[0]
         except ClientError:
@@ -173,14 +178,15 @@ def summary(answers: Sequence[Asked]) -> dict[str, int]:
     }
 
 
-def draw_sheet(answers: Sequence[Asked]) -> np.ndarray:
+def draw_sheet(answers: Sequence[Asked]) -> NDArray[np.uint8]:
     """A picture of each answer over its best evidence."""
     tiles = []
     for asked in answers:
         tile = np.full((372, 392, 3), 255, np.uint8)
         best = next((i for i, p in enumerate(asked.pictures) if p), None)
         if best is not None:
-            tile[80:368, 4:388] = cv2.imread(str(asked.pictures[best]))
+            picture: Any = cv2.imread(str(asked.pictures[best]))
+            tile[80:368, 4:388] = picture
             e = asked.end.evidence[best]
             label = f"{quiz.clock(e.start_ns)}-{quiz.clock(e.end_ns)} share {e.score:.2f}"
             cv2.putText(tile, label, (10, 360), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
@@ -212,7 +218,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--folder", type=Path, default=Path("longwatch-demo"))
     options = parser.parse_args()
-    console = Console(stderr=True)
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 140)
     folder: Path = options.folder.resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -222,15 +228,17 @@ def main() -> None:
     rng = np.random.default_rng([options.seed, 77])
     questions = draw_questions(moments, PAST_KINDS, 2, rng) + draw_questions(moments, NOW_KINDS, 1, rng)
     text = _CONFIG.format(folder=folder, port=port, events_port=events_port, url=url)
-    with running_daemon(text, folder) as daemon, Client(f"tcp://127.0.0.1:{port}") as client:
-        with Progress(console=console, transient=True) as progress:
-            stream = watch(client, progress) if daemon.poll() is None else None
-            assert stream is not None, f"the daemon did not start; see {folder}/daemon.log"
-            task = progress.add_task("asking", total=len(questions))
-            answers = []
-            for question in questions:
-                answers.append(ask(client, question, moments, folder / "evidence"))
-                progress.advance(task)
+    with (
+        running_daemon(text, folder) as daemon,
+        Client(f"tcp://127.0.0.1:{port}") as client,
+        Progress(console=console, transient=True) as progress,
+    ):
+        stream = watch(client, daemon, progress)
+        task = progress.add_task("asking", total=len(questions))
+        answers = []
+        for question in questions:
+            answers.append(ask(client, question, moments, folder / "evidence"))
+            progress.advance(task)
     cv2.imwrite(str(folder / "answers.png"), draw_sheet(answers))
     result = summary(answers)
     if options.json:

@@ -7,7 +7,7 @@ and published on a socket of their own. Times are UTC nanoseconds.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -203,6 +203,7 @@ class EventsReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 Reply = Delta | AnswerEnd | ErrorReply | Done | StatusReply | EventsReply
 
+_Message = TypeVar("_Message")
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
@@ -243,7 +244,7 @@ def decode_event(data: bytes) -> Event:
     return _decode(_event_decoder, data)
 
 
-def _decode(decoder: Any, data: bytes) -> Any:
+def _decode(decoder: msgspec.msgpack.Decoder[_Message], data: bytes) -> _Message:
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:

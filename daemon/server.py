@@ -21,8 +21,20 @@ from zmq.auth.thread import ThreadAuthenticator
 from . import protocol
 from .errors import BadMessage, Busy, ConfigError, DaemonError, QuestionRefused
 from .log import get_logger
-from .protocol import Ask, Cancel, Done, ErrorReply, Event, EventsReply, EventsSince, Reply, StatusReply
-from .protocol import StatusRequest, StreamsAdd, StreamsRemove
+from .protocol import (
+    Ask,
+    Cancel,
+    Done,
+    ErrorReply,
+    Event,
+    EventsReply,
+    EventsSince,
+    Reply,
+    StatusReply,
+    StatusRequest,
+    StreamsAdd,
+    StreamsRemove,
+)
 from .settings import ServerConfig
 
 Emit = Callable[[Reply], None]

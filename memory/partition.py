@@ -52,7 +52,7 @@ class Partition:
         self._map_bytes = map_bytes
         self._lock = threading.RLock()
         self._env: lmdb.Environment | None = None
-        self._tables: dict[str, object] = {}
+        self._tables: dict[str, lmdb._Database] = {}
         self.first_id, self.last_id = self._id_range()
 
     @property
@@ -84,7 +84,9 @@ class Partition:
                 key = _KEY.pack(block_id)
                 old = txn.get(key, db=tables["spans"])
                 if old is not None:
-                    txn.put(key, _pack_span(_read_span(block_id, old)._replace(end_ns=end_ns)), db=tables["spans"])
+                    txn.put(
+                        key, _pack_span(_read_span(block_id, bytes(old))._replace(end_ns=end_ns)), db=tables["spans"]
+                    )
         for info, *_ in entries:
             self.first_id = min(self.first_id or info.block_id, info.block_id)
             self.last_id = max(self.last_id, info.block_id)
@@ -160,7 +162,7 @@ class Partition:
         return first, last
 
     @contextmanager
-    def _transaction(self, *, write: bool = False) -> Iterator[tuple[lmdb.Transaction, dict[str, object]]]:
+    def _transaction(self, *, write: bool = False) -> Iterator[tuple[lmdb.Transaction, dict[str, lmdb._Database]]]:
         with self._lock:
             try:
                 env = self._open()

@@ -234,10 +234,7 @@ class Store:
                 if self._closing:
                     return
                 queue, ends = self._queue[:], dict(self._ends)
-            if queue or ends:
-                error = self._commit(queue, ends)
-            else:
-                error = ""
+            error = self._commit(queue, ends)
             with self._busy:
                 self._last_error = error
                 if not error:

@@ -6,7 +6,7 @@ Derived from the store and rebuilt from it. Belongs to one thread.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -17,7 +17,8 @@ from torch import Tensor
 from ..memory.block import BlockInfo
 from .timespan import Span
 
-faiss.omp_set_num_threads(1)
+_Faiss: Any = faiss  # its own type hints know only the C++ signatures
+_Faiss.omp_set_num_threads(1)
 
 _DAY_NS = 86_400 * 1_000_000_000
 _SPAN_ROWS = np.dtype([("block_id", "i8"), ("start_ns", "i8"), ("end_ns", "i8"), ("tokens", "i4"), ("gap", "?")])
@@ -61,7 +62,7 @@ class _Day:
         parameters = None
         if allowed is not None:
             bits = np.packbits(np.repeat(allowed, per_block), bitorder="little")
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+            parameters = _Faiss.SearchParameters(sel=_Faiss.IDSelectorBitmap(bits))
         scores, rows = index.search(queries, min(k, index.ntotal), params=parameters)
         ids = np.where(rows >= 0, self.blocks["block_id"][rows // per_block], -1)
         return Found(ids, scores)

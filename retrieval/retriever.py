@@ -1,8 +1,8 @@
 """`Retriever`: a question's queries in, the blocks to recall out, best first.
 
-    heads    attention mass of the retrieval heads: FAISS names candidates, their own keys decide
-    rekv     mean key · mean query over all layers and heads (ReKV's score, arXiv 2503.00540, as one ranking)
-    recent   the newest blocks
+heads    attention mass of the retrieval heads: FAISS names candidates, their own keys decide
+rekv     mean key · mean query over all layers and heads (ReKV's score, arXiv 2503.00540, as one ranking)
+recent   the newest blocks
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`SignatureLayout`: the vectors by which a block is found, and in which rows they stand.
 
-    rows 0 … R·S     for each of R retrieval heads, S of the block's own keys
-    then L·H         the mean key of every layer and KV head (what ReKV ranks by)
+rows 0 … R·S     for each of R retrieval heads, S of the block's own keys
+then L·H         the mean key of every layer and KV head (what ReKV ranks by)
 """
 
 from __future__ import annotations

@@ -93,15 +93,20 @@ class ContextMaker:
         self.eos = tokenizer.eos_token_id
         self._word_ids: dict[str, list[int]] = {}
 
-    def batch(self, contexts: int, frames: int, questions: int, *, full: bool = False) -> Batch:
-        """A batch; `full` lets every question see every frame."""
-        drawn = [self._context(frames) for _ in range(contexts)]
-        rows = [self._questions(moments, recent, questions, full) for moments, _, recent in drawn]
+    def batch(self, contexts: int, past: int, recent: int, questions: int, *, full: bool = False) -> Batch:
+        """Contexts of so many recalled and recent frames; `full` lets every question see every frame.
+
+        Few recalled frames are a run, as a time span would bring them back, and the questions are mostly about
+        times; many are scattered, and the questions are mostly about things.
+        """
+        frames = past + recent
+        drawn = [self._context(past, recent) for _ in range(contexts)]
+        rows = [self._questions(moments, past, questions, full) for moments, _ in drawn]
         start = len(self.sink_ids) + frames * FRAME_TOKENS
         length = start + max(sum(len(ids) + len(answer) for _, ids, answer, _ in row) for row in rows)
         b = Batch(
             ids=torch.zeros(contexts, length, dtype=torch.long),
-            visual=torch.stack([visual for _, visual, _ in drawn]),
+            visual=torch.stack([visual for _, visual in drawn]),
             positions=torch.zeros(contexts, length, dtype=torch.long),
             mask=torch.zeros(contexts, 1, length, length, dtype=torch.bool),
             labels=torch.full((contexts, length), IGNORED),
@@ -113,7 +118,7 @@ class ContextMaker:
         )
         frame_of = torch.full((length,), -1)
         frame_of[len(self.sink_ids) : start] = torch.arange(frames).repeat_interleave(FRAME_TOKENS)
-        for i, ((moments, _, _), row) in enumerate(zip(drawn, rows, strict=True)):
+        for i, ((moments, _), row) in enumerate(zip(drawn, rows, strict=True)):
             self._lay_frames(b, i, moments)
             seen = torch.zeros(questions, frames, dtype=torch.bool)
             at = start
@@ -160,50 +165,46 @@ class ContextMaker:
         mask.fill_diagonal_(True)
         return mask
 
-    def _context(self, frames: int) -> tuple[list[Moment], torch.Tensor, int]:
+    def _context(self, past: int, recent: int) -> tuple[list[Moment], torch.Tensor]:
         """Moments in time order with their visual tokens; the last `recent` of them are contiguous."""
         rng = self.rng
         stream = self.streams[int(rng.integers(len(self.streams)))]
-        now = int(rng.integers(frames + 8, len(stream.moments)))
-        recent = int(rng.integers(1, min(8, frames - 1) + 1))
-        past: set[int] = set()
-        longest = int(rng.choice([1, 3, frames]))
-        while len(past) < frames - recent:
-            begin = int(rng.integers(0, now - recent + 1))
-            room = frames - recent - len(past)
-            run = range(begin, min(begin + int(rng.integers(1, longest + 1)), now - recent + 1))
-            past.update(list(run)[:room])
-        chosen = [*sorted(past), *range(now - recent + 1, now + 1)]
+        now = int(rng.integers(past + recent + 8, len(stream.moments)))
+        old = now - recent + 1
+        if past < SCATTERED:
+            begin = int(rng.integers(0, old - past + 1))
+            recalled = range(begin, begin + past)
+        else:
+            recalled = sorted(rng.choice(old, past, replace=False).tolist())
+        chosen = [*recalled, *range(old, now + 1)]
         shift = int(rng.integers(86_400)) * 1_000_000_000
-        moments = [
-            Moment(m.time_ns + shift, m.until_ns + shift, m.state) for m in (stream.moments[i] for i in chosen)
-        ]
-        return moments, stream.visual[chosen], recent
+        moments = [Moment(m.time_ns + shift, m.until_ns + shift, m.state) for m in (stream.moments[i] for i in chosen)]
+        return moments, stream.visual[chosen]
 
     def _questions(
-        self, moments: list[Moment], recent: int, count: int, full: bool
+        self, moments: list[Moment], past: int, count: int, full: bool
     ) -> list[tuple[Question, list[int], list[int], torch.Tensor]]:
         rng, drawn = self.rng, []
+        weights = ABOUT_THINGS if past >= SCATTERED else ABOUT_TIMES
         while len(drawn) < count:
-            kind = quiz.QUESTION_KINDS[int(rng.choice(len(WEIGHTS), p=WEIGHTS))]
-            question = quiz.ask(kind, moments, rng)
+            kind = quiz.QUESTION_KINDS[int(rng.choice(len(weights), p=weights))]
+            about_past = kind.endswith("then") and rng.random() < 0.8
+            question = quiz.ask(kind, moments[:past] if about_past else moments, rng)
             if question is None:
                 continue
             ids = self._encode(f"<q>{question.text}<a>")
             answer = [*self._encode(question.answer), self.eos]
-            drawn.append((question, ids, answer, self._visible(question, len(moments), recent, full)))
+            drawn.append((question, ids, answer, self._visible(question, len(moments), past, full)))
         return drawn
 
-    def _visible(self, question: Question, frames: int, recent: int, full: bool) -> torch.Tensor:
+    def _visible(self, question: Question, frames: int, past: int, full: bool) -> torch.Tensor:
         visible = torch.ones(frames, dtype=torch.bool)
         draw = self.rng.random()
-        if full or draw < 0.7:
+        if full or draw < 0.8:
             return visible
-        visible[: frames - recent] = torch.from_numpy(self.rng.random(frames - recent) < 0.3)
-        if draw < 0.85:
+        visible[:past] = False
+        if draw < 0.87:
             visible[list(question.proof)] = True
-        else:
-            visible[: frames - recent] = False
         return visible
 
     def _encode(self, text: str) -> list[int]:
@@ -215,6 +216,14 @@ class ContextMaker:
         return self._word_ids[text]
 
 
-_HARDER = {"door now": 0.4, "lamp now": 0.4, "there now": 1.0, "when": 1.6, "there then": 1.6}
-WEIGHTS = np.array([_HARDER.get(kind, 1.0) for kind in quiz.QUESTION_KINDS])
-WEIGHTS = WEIGHTS / WEIGHTS.sum()
+SCATTERED = 4  # from so many recalled frames on, they come from anywhere
+
+
+def _weights(**by_word: float) -> np.ndarray:
+    """Of each kind of question, by the last word of its name."""
+    weights = np.array([by_word.get(kind.split()[-1], 1.0) for kind in quiz.QUESTION_KINDS])
+    return weights / weights.sum()
+
+
+ABOUT_TIMES = _weights(then=1.0, now=0.25, appear=0.3, colour=0.3, when=0.5)
+ABOUT_THINGS = _weights(then=0.15, now=0.25, appear=1.2, colour=1.0, when=1.4)

@@ -26,8 +26,12 @@ from .tokenizer import build as build_tokenizer
 
 RETRIEVAL_LAYER, RETRIEVAL_HEADS = 2, (0, 2)
 TRAINING_SEEDS, EVALUATION_SEEDS = 10_000, 90_000
-CURRICULUM = ((0.12, (2, 4)), (0.3, (4, 8)), (0.5, (8, 12)), (1.0, (4, 8, 12, 16, 16, 20)))
-CONTEXTS = {2: 24, 4: 20, 8: 13, 12: 10, 16: 8, 20: 7}
+CURRICULUM = (  # until this share of the time: (recalled, recent) frames in turn
+    (0.12, ((1, 1), (2, 2))),
+    (0.3, ((1, 3), (4, 2), (2, 3), (4, 4))),
+    (1.0, ((1, 4), (4, 4), (2, 4), (4, 4), (3, 4), (4, 4))),
+)
+FRAMES_A_BATCH, QUESTIONS = 100, 20
 
 
 @torch.inference_mode()
@@ -76,7 +80,7 @@ class Tongue(torch.nn.Module):
 
     def forward(self, b: Batch) -> dict[str, torch.Tensor]:
         """The losses by name, and `right` `[B, T]`: where the next token was guessed."""
-        contexts, frames = b.visual.shape[:2]
+        frames = b.visual.shape[1]
         sink = int((b.question[0] >= 0).nonzero()[0, 0]) - frames * FRAME_TOKENS
         inputs = self.text.embed_tokens(b.ids)
         end = sink + frames * FRAME_TOKENS
@@ -122,7 +126,7 @@ class Tongue(torch.nn.Module):
 
 
 def train(rank: int, start: Path, folder: Path, minutes: float, streams: int, resume: bool) -> None:
-    """One of the processes: its own streams, a budget of processor time, and a checkpoint from rank 0 every few minutes."""
+    """One of the processes: its own streams, a budget of processor time, checkpoints from rank 0."""
     torch.manual_seed(1)
     tokenizer = build_tokenizer()
     model = LlavaOnevisionForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
@@ -151,9 +155,9 @@ def train(rank: int, start: Path, folder: Path, minutes: float, streams: int, re
             break
         for group in optimizer.param_groups:
             group["lr"] = 1.2e-3 * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
-        choices = next(frames for until, frames in CURRICULUM if done < until)
-        frames = choices[step % len(choices)]
-        batch = maker.batch(CONTEXTS[frames], frames, 12 if frames <= 4 else 22)
+        choices = next(shapes for until, shapes in CURRICULUM if done < until)
+        past, recent = choices[step % len(choices)]
+        batch = maker.batch(min(24, FRAMES_A_BATCH // (past + recent)), past, recent, QUESTIONS)
         with torch.autocast("cpu", torch.bfloat16):
             out = tongue(batch)
         loss = out["answer"] + 0.1 * out["clock"] + 0.3 * out["probe"] + 0.2 * out["look"]
@@ -165,12 +169,16 @@ def train(rank: int, start: Path, folder: Path, minutes: float, streams: int, re
         step += 1
         if rank == 0 and step % 20 == 0:
             parts = " ".join(f"{name} {out[name].item():.3f}" for name in ("answer", "clock", "probe", "look"))
-            print(f"language {step} {done:.3f} frames {frames} {parts} {float(elapsed):.0f} s", flush=True)
+            print(f"language {step} {done:.3f} frames {past}+{recent} {parts} {float(elapsed):.0f} s", flush=True)
         if rank == 0 and step % 200 == 0:
             print(f"language {step} {evaluate(tongue, tests)}", flush=True)
         if rank == 0 and time.time() - saved > 240:
             saved = time.time()
-            state = {"tongue": tongue.state_dict(), "optimizer": optimizer.state_dict(), "spent": float(elapsed)}
+            state = {
+                "tongue": tongue.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "spent": float(elapsed),
+            }
             torch.save({**state, "step": step}, state_file)
             save(model, folder)
     if rank == 0:
@@ -181,7 +189,7 @@ def train(rank: int, start: Path, folder: Path, minutes: float, streams: int, re
 def _tests(model: LlavaOnevisionForConditionalGeneration, tokenizer: object) -> list[Batch]:
     streams = make_streams(model, EVALUATION_SEEDS, 6)
     maker = ContextMaker(streams, tokenizer, 99)
-    return [maker.batch(6, frames, 22, full=True) for frames in (4, 4, 16, 16, 16)]
+    return [maker.batch(12, past, recent, 22, full=True) for past, recent in ((2, 4), (4, 4), (4, 4))]
 
 
 @torch.inference_mode()

@@ -66,9 +66,7 @@ def build() -> PreTrainedTokenizerFast:
             *clock_slots,
         ]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(
-        Regex(rf"▁?[a-z']+|[{SLOTS}]\d|▁?\d|▁?[^\s▁]"), behavior="isolated"
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(rf"▁?[a-z']+|[{SLOTS}]\d|▁?\d|▁?[^\s▁]"), behavior="isolated")
     opened = {"▁": " ", "ᵃ": " ", "ᵇ": "", "ᶜ": ":", "ᵈ": "", "ᵉ": ":", "ᶠ": ""}
     tokenizer.decoder = decoders.Sequence(
         [*(decoders.Replace(mark, text) for mark, text in opened.items()), decoders.Fuse(), decoders.Strip(" ", 1, 0)]

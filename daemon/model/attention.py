@@ -59,7 +59,7 @@ AttentionMaskInterface.register(NAME, _no_mask)
 class Rotation:
     """A text model's own rotary embedding, applied at positions of our choice."""
 
-    def __init__(self, text: nn.Module) -> None:
+    def __init__(self, text: Any) -> None:
         self._embedding = text.rotary_emb
         self._apply = sys.modules[type(text).__module__].apply_rotary_pos_emb
         # At position 0 the model's own pass has multiplied by this already (YaRN): it must not happen twice.
@@ -200,7 +200,8 @@ class Context:
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """See `Layout.attend`; B is 1."""
-        assert self._angles is not None and key.shape[2] == self._pending, "begin() must announce the tokens"
+        assert self._angles is not None, "begin() must come first"
+        assert key.shape[2] == self._pending, f"{key.shape[2]} tokens came where {self._pending} were announced"
         self.queries[layer] = query[0]
         end = self.tokens + self._pending
         self._keys[layer, :, self.tokens : end] = self._rotation.turn(key, self._angles)[0]

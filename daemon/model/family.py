@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration
 from transformers.utils import cached_file
@@ -50,10 +50,12 @@ class LlavaOnevision:
             preprocessor = json.loads(_read(name, "preprocessor_config.json") or "{}")
         except (OSError, ValueError, RuntimeError, SafetensorError) as exc:
             reason = str(exc).split("\n", 1)[0]
-            raise ModelError(f"model.name: {name} cannot be loaded ({reason}); see the README's list of models") from exc
+            raise ModelError(
+                f"model.name: {name} cannot be loaded ({reason}); see the README's list of models"
+            ) from exc
         self.model = model.to(device).eval()
-        self.text: nn.Module = self.model.model.language_model
-        self.head: nn.Module = self.model.lm_head
+        self.text: Any = self.model.model.language_model
+        self.head: Any = self.model.lm_head
         self.preprocessor = Preprocessor(preprocessor)
         video_token = self.tokenizer.convert_ids_to_tokens(config.video_token_index)
         self.prompt = Prompt(self.tokenizer, self._chat_template(name), video_token)

@@ -24,7 +24,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     name: str = "embedded"
     device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")] = "auto"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    window_tokens: Annotated[int, Meta(ge=1)] = 200
+    window_tokens: Annotated[int, Meta(ge=1)] = 100
     chunk_frames: Annotated[int, Meta(ge=1, le=256)] = 8
     chunk_tokens: Annotated[int, Meta(ge=1)] = 512
     threads: Annotated[int, Meta(ge=0)] = 0

@@ -43,10 +43,10 @@ class VideoLM:
     def __init__(self, family: LlavaOnevision, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> None:
         self.config, self.device, self.dtype = config, device, dtype
         self._family = family
-        self._text: Any = family.text
+        self._text = family.text
         self._text.set_attn_implementation(NAME)
         self._rotation = Rotation(self._text)
-        text = self._text.config
+        text: Any = self._text.config
         head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         self.geometry = Geometry(text.num_hidden_layers, text.num_key_value_heads, head_dim)
         self.query_heads = int(text.num_attention_heads)

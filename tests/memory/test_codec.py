@@ -66,7 +66,9 @@ def test_int4_takes_a_quarter_of_raw16_and_the_ranges_no_more() -> None:
     assert ratio == pytest.approx(0.25 + 1 / 196 + 1 / 64)
 
 
-@pytest.mark.parametrize(("codec", "dtype"), [("raw16", torch.bfloat16), ("raw32", torch.float32), ("int4", torch.float32)])
+@pytest.mark.parametrize(
+    ("codec", "dtype"), [("raw16", torch.bfloat16), ("raw32", torch.float32), ("int4", torch.float32)]
+)
 def test_one_heads_keys_equal_those_of_the_whole_block(codec: str, dtype: torch.dtype) -> None:
     record = read_record(write_record(block(dtype), CODECS[codec], FINGERPRINT), FINGERPRINT, "it")
     keys, _ = record.unpack()
@@ -98,7 +100,7 @@ def test_a_cut_off_record_is_found_at_any_length() -> None:
 
 def test_a_block_of_another_model_is_refused() -> None:
     data = write_record(block(), CODECS["int4"], FINGERPRINT)
-    with pytest.raises(FingerprintMismatch, match="use that model, or another memory.folder"):
+    with pytest.raises(FingerprintMismatch, match=r"use that model, or another memory\.folder"):
         read_record(data, bytes(16), "it")
 
 

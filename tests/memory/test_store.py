@@ -113,9 +113,8 @@ def test_streams_and_days_are_kept_apart(tmp_path: Path) -> None:
 
 
 def test_a_second_process_is_told_who_has_the_store(tmp_path: Path) -> None:
-    with memory(tmp_path):
-        with pytest.raises(StoreInUse, match=f"in use by process {os.getpid()}"):
-            Store(config(tmp_path))
+    with memory(tmp_path), pytest.raises(StoreInUse, match=f"in use by process {os.getpid()}"):
+        Store(config(tmp_path))
     Store(config(tmp_path)).close()
 
 
@@ -212,7 +211,8 @@ from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.tiers import Tiers
 from tests.memory.blocks import make_block
 store = Store(MemoryConfig(folder=sys.argv[1], codec="raw16", commit_seconds=0.05, map_bytes=1 << 28))
-tiers = Tiers(store, codec="raw16", ram_bytes=1 << 20, fingerprint="ab" * 32, device=torch.device("cpu"), dtype=torch.bfloat16)
+tiers = Tiers(store, codec="raw16", ram_bytes=1 << 20, fingerprint="ab" * 32,
+              device=torch.device("cpu"), dtype=torch.bfloat16)
 keep = store.on_durable
 store.on_durable = lambda stream, ids: (keep(stream, ids), print(*ids, flush=True))
 number = store.last_id("yard")

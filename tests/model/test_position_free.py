@@ -19,7 +19,9 @@ START_NS = 1_772_460_200_000_000_000
 
 
 def load(folder: str, window_tokens: int = 100_000, chunk_tokens: int = 512) -> VideoLM:
-    config = ModelConfig(name=folder, device="cpu", dtype="float32", window_tokens=window_tokens, chunk_tokens=chunk_tokens)
+    config = ModelConfig(
+        name=folder, device="cpu", dtype="float32", window_tokens=window_tokens, chunk_tokens=chunk_tokens
+    )
     return VideoLM.load(config)
 
 
@@ -76,7 +78,9 @@ def test_a_window_that_holds_everything_equals_a_plain_forward(checkpoint: str, 
     assert said == again[-6:].argmax(-1).tolist()
 
 
-def test_every_slid_out_block_recalled_equals_a_plain_forward_over_the_same_layout(checkpoint: str, frames: Frames) -> None:
+def test_every_slid_out_block_recalled_equals_a_plain_forward_over_the_same_layout(
+    checkpoint: str, frames: Frames
+) -> None:
     """Frame by frame behind two blocks, then the question behind sink, all blocks in order: both ways."""
     tokens = load(checkpoint).frame_inputs(frames[:1], [START_NS]).shape[1]
     lm, plain = load(checkpoint, window_tokens=2 * tokens + 1), PlainModel(checkpoint)

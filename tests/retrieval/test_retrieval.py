@@ -127,7 +127,9 @@ def test_the_order_after_a_rebuild_is_the_same() -> None:
 
 def test_a_forgotten_day_is_found_no_more_and_the_others_are() -> None:
     world = World(40)
-    world.infos = [info._replace(start_ns=i * DAY_NS // 20, end_ns=i * DAY_NS // 20) for i, info in enumerate(world.infos)]
+    world.infos = [
+        info._replace(start_ns=i * DAY_NS // 20, end_ns=i * DAY_NS // 20) for i, info in enumerate(world.infos)
+    ]
     retriever = world.retriever()
     retriever.index.forget(range(1, 21))
     assert [info.block_id for info in retriever.index.infos()] == list(range(21, 41))

@@ -1,0 +1,41 @@
+# Longwatch. `make demo` and `make test` do all set-up themselves, in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: install demo test slow lint types bench clean
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (a minute or two) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install
+	@$(BIN)/longwatch demo
+
+test: install
+	@sh tests/install_rtsp.sh
+	@$(BIN)/python -m pytest
+
+slow: install
+	@$(BIN)/python -m pytest -m slow
+
+lint: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: install
+	@mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/longwatch  # the folder is the package
+	@MYPYPATH=$(VENV)/types $(BIN)/mypy -p longwatch.clients -p longwatch.daemon -p longwatch.memory -p longwatch.retrieval
+
+bench: install
+	@$(BIN)/python benchmarks/ingest.py
+	@$(BIN)/python benchmarks/answer.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info longwatch-data longwatch-demo longwatch-evidence
