@@ -1,0 +1,50 @@
+"""Random weights in the geometry of a public checkpoint: right for time and size, of no use for answers."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, Qwen2Config, SiglipVisionConfig
+
+from longwatch.daemon.model.family import EMBEDDED
+
+_PREPROCESSOR = """{"size": {"height": 384, "width": 384}, "resample": 3, "rescale_factor": 0.00392156862745098,
+"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}"""
+
+
+def write_half_billion(folder: Path) -> Path:
+    """LLaVA-OneVision-Qwen2-0.5B: 24 layers, 14 heads over 2, head dim 64, 196 visual tokens a frame.
+
+    The vocabulary is the embedded model's: what a frame costs does not depend on it.
+    """
+    torch.manual_seed(0)
+    text = Qwen2Config(
+        vocab_size=252,
+        hidden_size=896,
+        intermediate_size=4864,
+        num_hidden_layers=24,
+        num_attention_heads=14,
+        num_key_value_heads=2,
+        max_position_embeddings=32768,
+        rope_theta=1_000_000.0,
+    )
+    vision = SiglipVisionConfig(
+        hidden_size=1152,
+        intermediate_size=4304,
+        num_hidden_layers=26,
+        num_attention_heads=16,
+        image_size=384,
+        patch_size=14,
+        vision_use_head=False,
+    )
+    config = LlavaOnevisionConfig(
+        vision_config=vision, text_config=text, image_token_index=6, video_token_index=7, vision_feature_layer=-1
+    )
+    model = LlavaOnevisionForConditionalGeneration(config).to(torch.bfloat16)
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(EMBEDDED / name, folder / name)
+    (folder / "preprocessor_config.json").write_text(_PREPROCESSOR)
+    return folder

@@ -1,0 +1,98 @@
+"""A daemon without its sockets, for benchmarks: the real model, memory, index and streams, stepped by hand."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from longwatch.daemon.answer import Answer
+from longwatch.daemon.capture.settings import SourceConfig
+from longwatch.daemon.model.calibration import load_heads
+from longwatch.daemon.model.settings import ModelConfig
+from longwatch.daemon.model.video_lm import VideoLM
+from longwatch.daemon.protocol import AnswerEnd, Ask, Delta, Reply
+from longwatch.daemon.stream import Stream
+from longwatch.memory.settings import MemoryConfig
+from longwatch.memory.store import Store
+from longwatch.memory.tiers import Tiers
+from longwatch.retrieval.heads import RetrievalHeads
+from longwatch.retrieval.retriever import make_retriever
+from longwatch.retrieval.settings import RetrievalConfig
+from longwatch.retrieval.signature import SignatureLayout
+
+
+class Rig(NamedTuple):
+    """The parts that a benchmark drives."""
+
+    model: VideoLM
+    tiers: Tiers
+    stream: Stream
+    retrieval: RetrievalConfig
+    heads: RetrievalHeads | None
+
+    def watch(self, blocks: int, told: Callable[[int], None] = lambda _: None) -> None:
+        """Steps the stream until it has so many blocks."""
+        while len(self.stream.retriever.index) < blocks:
+            if not self.stream.step():
+                time.sleep(0.0005)
+            told(len(self.stream.retriever.index))
+
+    def ask(self, question: str, max_tokens: int = 32) -> tuple[AnswerEnd, float]:
+        """The answer, and the seconds from its first token to its last."""
+        replies: list[Reply] = []
+        request = Ask(request_id="benchmark", question=question, max_tokens=max_tokens)
+        answer = Answer(
+            request,
+            self.stream,
+            model=self.model,
+            tiers=self.tiers,
+            config=self.retrieval,
+            heads=self.heads,
+            emit=replies.append,
+        )
+        for _ in answer.steps:
+            pass
+        *deltas, end = replies
+        assert isinstance(end, AnswerEnd), f"the answer ended with {end!r}"
+        assert all(isinstance(delta, Delta) for delta in deltas), "text comes before the end"
+        return end, (end.total_ms - end.ttft_ms) / 1e3
+
+
+@contextmanager
+def rig(source: SourceConfig, model: ModelConfig, *, ram_bytes: int = 1 << 30, retriever: str = "heads") -> Iterator[Rig]:
+    """A rig on a temporary store; the stream is being captured."""
+    with tempfile.TemporaryDirectory() as folder:
+        codec = "int4"
+        config = MemoryConfig(folder=str(Path(folder) / "store"), codec=codec, ram_bytes=ram_bytes)
+        store, lm = Store(config), VideoLM.load(model)
+        tiers = Tiers(
+            store, codec=codec, ram_bytes=ram_bytes, fingerprint=lm.fingerprint, device=lm.device, dtype=lm.dtype
+        )
+        heads = load_heads(model.name, lm.fingerprint)
+        layout, retrieval = SignatureLayout(heads), RetrievalConfig(retriever=retriever)  # type: ignore[arg-type]
+
+        def read_keys(block_id: int) -> torch.Tensor:
+            return tiers.keys("yard", block_id, heads.kv_heads if heads is not None else ())
+
+        stream = Stream(
+            "yard",
+            source,
+            model=lm,
+            tiers=tiers,
+            retriever=make_retriever(retrieval, layout, lm.geometry, read_keys),
+            layout=layout,
+            publish=lambda *_: None,
+            arrived=lambda: None,
+        )
+        stream.start()
+        try:
+            yield Rig(lm, tiers, stream, retrieval, heads)
+        finally:
+            stream.stop()
+            store.close()
