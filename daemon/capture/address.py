@@ -2,64 +2,95 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import CaptureError
 
-_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@]+@", re.IGNORECASE)
+# A password may hold an unescaped "@" or "/": all up to the last "@" goes, rather too much than too little.
+_USER = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?:[^/?#\s@:]+:\S*@|[^/?#\s]*@)", re.IGNORECASE)
+_QUERY = re.compile(r"(?<=[?&])(?P<key>user\w*|usr|pass\w*|pwd|token|auth|key)=[^&\s]*", re.IGNORECASE)
 _NETWORK_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
 def mask_credentials(text: str) -> str:
-    """The text with the user and password of every address in it replaced by `***`."""
-    return _CREDENTIALS.sub(r"\g<scheme>***@", text)
+    """The text with the user and password of every address in it replaced by `***`, in front of the host or as keys."""
+    return _QUERY.sub(r"\g<key>=***", _USER.sub(r"\g<scheme>***@", text))
 
 
 def kind_of(url: str) -> str:
     """`scene`, `network`, `webcam` or `file`.
 
     Raises:
-        CaptureError: the scheme is none that can be read.
+        CaptureError: the scheme is none that can be read, or a network address names no host and port.
     """
-    scheme = urlsplit(url).scheme.lower()
-    if scheme == "scene":
-        return "scene"
-    if scheme in _NETWORK_PORTS:
-        return "network"
-    if url.isdigit() or url.startswith("/dev/video"):
+    if url.isdigit() or url.startswith("/dev/"):
         return "webcam"
-    if scheme in ("", "file"):
-        return "file"
+    scheme = url.partition("://")[0].lower() if "://" in url else "file"
+    if scheme in ("scene", "file"):
+        return scheme
+    if scheme in _NETWORK_PORTS:
+        _network_parts(url)
+        return "network"
     raise CaptureError(
         f"{mask_credentials(url)}: no source reads {scheme}://; use rtsp://, http://, scene://, a file or /dev/video0"
     )
 
 
+def path_of(url: str) -> str:
+    """The path that a file's or a webcam's address means."""
+    if url.isdigit():
+        return f"/dev/video{url}"
+    return unquote(url.removeprefix("file://")) if url.startswith("file://") else url
+
+
 def check_reachable(url: str, timeout_seconds: float) -> None:
-    """Tries the host and port of a network address, or looks whether a file is there.
+    """Tries the host and port of a network address, or looks whether a file or device is there and may be read.
 
     Raises:
-        CaptureError: nobody answers, or there is no file, in one sentence.
+        CaptureError: nobody answers, or there is nothing to read, in one sentence.
     """
-    shown, kind = mask_credentials(url), kind_of(url)
-    if kind == "file":
-        path = Path(url.removeprefix("file://"))
-        if not path.is_file():
-            raise CaptureError(f"{shown}: there is no such file")
-        if path.stat().st_size == 0:
-            raise CaptureError(f"{shown}: the file is empty")
-    if kind != "network":
-        return
-    parts = urlsplit(url)
+    kind = kind_of(url)
+    if kind == "network":
+        _check_host(url, timeout_seconds)
+    elif kind in ("file", "webcam"):
+        _check_path(kind, url)
+
+
+def _network_parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        if parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:
+        pass
+    raise CaptureError(
+        f"{mask_credentials(url)}: names no host and port; write @ : / ? # in a password as %40 %3A %2F %3F %23"
+    )
+
+
+def _check_path(kind: str, url: str) -> None:
+    path = Path(path_of(url))
+    shown, noun = mask_credentials(url), "device" if kind == "webcam" else "file"
+    if not (path.is_file() or (kind == "webcam" and path.exists())):
+        raise CaptureError(f"{shown}: there is no such {noun}")
+    if not os.access(path, os.R_OK):
+        raise CaptureError(f"{shown}: no permission to read this {noun}")
+    if kind == "file" and path.stat().st_size == 0:
+        raise CaptureError(f"{shown}: the file is empty")
+
+
+def _check_host(url: str, timeout_seconds: float) -> None:
+    shown, parts = mask_credentials(url), _network_parts(url)
     port = parts.port or _NETWORK_PORTS[parts.scheme.lower()]
     try:
-        socket.create_connection((parts.hostname or "", port), timeout_seconds).close()
+        socket.create_connection((parts.hostname, port), timeout_seconds).close()
     except ConnectionRefusedError as exc:
         raise CaptureError(f"{shown}: the connection was refused; nothing listens on port {port}") from exc
     except TimeoutError as exc:
-        raise CaptureError(f"{shown}: no answer within {timeout_seconds:g} s") from exc
+        raise CaptureError(f"{shown}: timed out; no answer within {timeout_seconds:g} s") from exc
     except OSError as exc:
         raise CaptureError(f"{shown}: the host cannot be reached ({exc.strerror})") from exc

@@ -7,13 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 _THUMBNAIL = (64, 48)
+_MOST_GAIN = 1.35  # a light that changed by more than this is news of its own
 
 
 class Gate:
     """Compares a small copy of each frame with that of the last one kept.
 
-    Averaging to a thumbnail hides sensor noise, and dividing by the picture's own median hides a light that changes
-    everywhere at once; what enters, leaves or moves changes some spot by much.
+    Averaging to a thumbnail hides sensor noise, and bringing the kept copy to the new one's median hides a light that
+    changes slowly and everywhere; what enters, leaves or moves changes some spot by much. It is the kept copy that is
+    made brighter or darker, never the new one: at night that would make noise into news.
 
     Args:
         levels: how many of 255 levels some spot must change by; 0 keeps every frame.
@@ -22,18 +24,18 @@ class Gate:
 
     def __init__(self, levels: float, keep_ns: int) -> None:
         self._levels, self._keep_ns = levels, keep_ns
-        self._kept: NDArray[np.float32] | None = None
+        self._kept: NDArray[np.uint8] | None = None
         self._kept_ns = 0
+        self._kept_median = 1.0
 
     def novel(self, image: NDArray[np.uint8], time_ns: int) -> bool:
         """Whether to keep the frame (BGR `[H, W, 3]`); if so, later ones are compared with it."""
-        small = cv2.resize(image, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
-        small *= 128.0 / max(float(np.median(small)), 1.0)
-        if (
-            self._kept is not None
-            and time_ns - self._kept_ns < self._keep_ns
-            and float(np.abs(small - self._kept).max()) < self._levels
-        ):
-            return False
-        self._kept, self._kept_ns = small, time_ns
+        small = cv2.resize(image, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        median = max(float(np.median(small)), 1.0)
+        if self._kept is not None and time_ns - self._kept_ns < self._keep_ns:
+            gain = min(max(median / self._kept_median, 1 / _MOST_GAIN), _MOST_GAIN)
+            expected = cv2.convertScaleAbs(self._kept, alpha=gain)
+            if cv2.norm(small, expected, cv2.NORM_INF) < self._levels:
+                return False
+        self._kept, self._kept_ns, self._kept_median = small, time_ns, median
         return True

@@ -1,12 +1,13 @@
 """The capture process: reads a source, keeps the newest frame, and hands one over when asked.
 
-Started as `python -m longwatch.daemon.capture.grabber FD`, where FD is one end of a pipe that first brings the
-configuration. Each empty message asks for a frame; each answer is one `Message`. A process of its own can be killed
-when a read hangs, and its work runs on another core. Ends when the pipe does.
+Started as `python -m longwatch.daemon.capture.grabber FD`, where FD is one end of a pipe that first brings a `Begin`.
+After it, each empty message asks for a frame; each answer is one `Message`. A process of its own can be killed when a
+read hangs, and its work runs on another core. Ends when the pipe does, or its parent.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -19,122 +20,103 @@ import msgspec
 from ..errors import CaptureError
 from .address import kind_of, mask_credentials
 from .gate import Gate
-from .message import Ended, Failed, Frame, Message, Still
+from .message import Begin, Ended, Failed, Frame, Message, Still
+from .newest import EveryFrame, NewestFrame
 from .settings import SourceConfig
-from .source import SECOND_NS, Source, StampedFrame, open_source
-
-
-class NewestFrame:
-    """A slot for one frame: a newer one takes the place of an older that nobody took."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._changed = threading.Condition()
-        self._frame: StampedFrame | None = None
-        self._over: Message | None = None
-        self.dropped = 0
-        threading.Thread(target=self._fill, daemon=True).start()
-
-    def take(self) -> StampedFrame | Message:
-        """The newest frame not taken yet; waits for one. After the last: why there are no more."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._frame is not None or self._over is not None)
-            frame, self._frame = self._frame, None
-            if frame is not None:
-                return frame
-            assert self._over is not None
-            return self._over
-
-    def _fill(self) -> None:
-        over: Message = Ended()
-        try:
-            for frame in self._source:
-                with self._changed:
-                    self.dropped += self._frame is not None
-                    self._frame = frame
-                    self._changed.notify()
-        except CaptureError as exc:
-            over = Failed(str(exc), final=False)
-        with self._changed:
-            self._over = over
-            self._changed.notify()
-
-
-class EveryFrame:
-    """Frames one by one, each read when it is asked for."""
-
-    dropped = 0
-
-    def __init__(self, source: Source) -> None:
-        self._frames = iter(source)
-
-    def take(self) -> StampedFrame | Message:
-        """The next frame, or why there is none."""
-        try:
-            return next(self._frames, None) or Ended()
-        except CaptureError as exc:
-            return Failed(str(exc), final=True)
+from .source import open_source
+from .stamp import SECOND_NS, StampedFrame
 
 
 class Grabber:
-    """Answers each request with the next frame that is to be had, gated and with its picture."""
+    """Answers each request with the next frame that is to be had, gated and with its picture.
 
-    def __init__(self, config: SourceConfig) -> None:
-        self._config = config
-        source = open_source(config)
+    Raises:
+        CaptureError: the source cannot be opened.
+    """
+
+    def __init__(self, begin: Begin) -> None:
+        self._config = begin.config
+        source = open_source(begin)
         self._frames = NewestFrame(source) if source.live else EveryFrame(source)
-        self._gate = Gate(config.gate_levels, int(config.keep_seconds * SECOND_NS))
-        self._watch_frozen = source.live and config.frozen_seconds > 0
+        self._gate = Gate(self._config.gate_levels, int(self._config.keep_seconds * SECOND_NS))
         self._checksum, self._same_since = 0, time.monotonic()
 
-    def next(self) -> Message:
-        """One message."""
-        taken = self._frames.take()
-        if not isinstance(taken, StampedFrame):
-            return taken
-        if self._watch_frozen and self._frozen(taken):
-            shown = mask_credentials(self._config.url)
-            return Failed(f"{shown}: the very same picture for {self._config.frozen_seconds:g} s", final=False)
-        if not self._gate.novel(taken.image, taken.utc_ns):
-            return Still(taken.utc_ns, self._frames.dropped)
-        height, width = taken.image.shape[:2]
-        return Frame(
-            taken.utc_ns, height, width, taken.image.tobytes(), self._picture(taken), self._frames.dropped
-        )
+    def next(self) -> Frame | Still | Ended:
+        """One message.
 
-    def _frozen(self, frame: StampedFrame) -> bool:
-        """Whether the same bytes have come for too long; a real sensor's noise never repeats itself."""
-        checksum, now = zlib.crc32(frame.image), time.monotonic()
+        Raises:
+            CaptureError: the source broke, or its picture is frozen.
+        """
+        taken = self._frames.take()
+        if taken is None:
+            return Ended()
+        self._check_frozen(taken)
+        dropped = self._frames.dropped
+        if not self._gate.novel(taken.image, taken.utc_ns):
+            return Still(taken.utc_ns, dropped, taken.pts_ns)
+        height, width = taken.image.shape[:2]
+        picture = _picture(taken, self._config)
+        return Frame(taken.utc_ns, height, width, taken.image.tobytes(), picture, dropped, taken.pts_ns)
+
+    def _check_frozen(self, frame: StampedFrame) -> None:
+        """Raises where a camera has sent the same bytes for too long; a real sensor's noise never repeats itself."""
+        allowed = self._config.frozen_seconds
+        if not allowed or not _is_camera(self._config):
+            return
+        checksum, now = zlib.crc32(frame.image.tobytes()), time.monotonic()
         if checksum != self._checksum:
             self._checksum, self._same_since = checksum, now
-        return now - self._same_since >= self._config.frozen_seconds
+        elif now - self._same_since >= allowed:
+            shown = mask_credentials(self._config.url)
+            raise CaptureError(f"{shown}: the picture is frozen; it was the very same for {allowed:g} s")
 
-    def _picture(self, frame: StampedFrame) -> bytes:
-        height, width = frame.image.shape[:2]
-        scale = min(1.0, self._config.picture_pixels / max(height, width))
-        small = frame.image
-        if scale < 1:
-            small = cv2.resize(frame.image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-        _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, self._config.picture_quality])
-        return data.tobytes()
+
+def _is_camera(config: SourceConfig) -> bool:
+    """Whether trying again makes sense: it may come back, as a file never does."""
+    return kind_of(config.url) in ("network", "webcam")
+
+
+def _picture(frame: StampedFrame, config: SourceConfig) -> bytes:
+    height, width = frame.image.shape[:2]
+    scale = min(1.0, config.picture_pixels / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = frame.image if scale == 1 else cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, config.picture_quality])
+    return bytes(data)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Ends this process once its parent is gone, even while a read hangs that nothing else could end."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(0)
+
+
+def _serve(pipe: Connection, begin: Begin) -> Message:
+    """Answers requests until there is nothing more to hand over; returns the last message."""
+    encode = msgspec.msgpack.Encoder().encode
+    try:
+        grabber = Grabber(begin)
+        while True:
+            pipe.recv_bytes()
+            message = grabber.next()
+            if isinstance(message, Ended):
+                return message
+            pipe.send_bytes(encode(message))
+    except CaptureError as exc:
+        return Failed(str(exc), final=not _is_camera(begin.config))
 
 
 def main() -> None:
     """The process's life."""
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     cv2.setNumThreads(1)
     pipe = Connection(int(sys.argv[1]))
-    config = msgspec.msgpack.decode(pipe.recv_bytes(), type=SourceConfig)
-    encode = msgspec.msgpack.Encoder().encode
     try:
-        grabber = Grabber(config)
-        while True:
-            pipe.recv_bytes()
-            pipe.send_bytes(encode(grabber.next()))
-    except CaptureError as exc:
-        final = kind_of(config.url) in ("file", "scene")
-        pipe.send_bytes(encode(Failed(str(exc), final)))
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):
-        pass
+        begin = msgspec.msgpack.decode(pipe.recv_bytes(), type=Begin)
+        pipe.send_bytes(msgspec.msgpack.encode(_serve(pipe, begin)))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the daemon has hung up
 
 
 if __name__ == "__main__":

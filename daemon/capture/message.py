@@ -1,4 +1,4 @@
-"""What a capture process tells the daemon: frames, times, the end, or what went wrong."""
+"""What the daemon and a capture process tell each other: where to begin, frames, times, the end, or what went wrong."""
 
 from __future__ import annotations
 
@@ -6,9 +6,31 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .settings import SourceConfig
+
+
+class Begin(msgspec.Struct, frozen=True, array_like=True):
+    """The daemon's first message.
+
+    Attributes:
+        start_ns: UTC time of second 0 of a file or scene.
+        after_ns: how much of a file or scene has been read before; only later frames are wanted. -1 for none.
+    """
+
+    config: SourceConfig
+    start_ns: int
+    after_ns: int
+
 
 class Frame(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """A frame that shows something new."""
+    """A frame that shows something new.
+
+    Attributes:
+        pixels: BGR, row by row.
+        picture: the same as a JPEG, made smaller.
+        dropped: frames that this process let go because nobody took them in time.
+        pts_ns: time since the source's second 0, or since a camera was opened.
+    """
 
     utc_ns: int
     height: int
@@ -16,10 +38,11 @@ class Frame(msgspec.Struct, frozen=True, tag=True, array_like=True):
     pixels: bytes
     picture: bytes
     dropped: int
+    pts_ns: int
 
     @property
     def image(self) -> NDArray[np.uint8]:
-        """BGR `[H, W, 3]`, read-only no longer: a copy of its own."""
+        """BGR `[H, W, 3]`: a copy of its own, which may be written to."""
         return np.frombuffer(self.pixels, np.uint8).reshape(self.height, self.width, 3).copy()
 
 
@@ -28,6 +51,7 @@ class Still(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
     utc_ns: int
     dropped: int
+    pts_ns: int
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -15,7 +15,8 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         url: `rtsp://…`, `http://…`, a file, `/dev/video0` or its number, or `scene://?seed=7`.
         fps: frames sampled in a second.
         pace: `real` follows the clock; `fast` reads files and scenes as fast as they are encoded.
-        start: UTC time of a file's first frame, as `2026-03-02T14:00:00`; empty means now.
+        start: UTC time of a file's or scene's second 0, as `2026-03-02T14:00:00`; empty means
+            now, or what the scene's address says.
         stall_seconds: a live source that shows no frame for so long is restarted.
         frozen_seconds: a live source that shows the very same picture for so long is restarted; 0 never.
         open_seconds: the longest that opening may take.
