@@ -80,6 +80,8 @@ def _explain(message: str, content: Any) -> str:
         near = difflib.get_close_matches(unknown, _known_keys(), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"unknown key {key + '.' if key else ''}{unknown}{hint}"
+    if place.startswith("key` in"):
+        return f"{place.rpartition('$.')[2].rstrip('`')}: names are of a-z, 0-9, _ and -, 64 at most"
     value = content
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None

@@ -40,4 +40,4 @@ def set_up(*, level: str, as_json: bool) -> None:
 
 def get_logger(part: str) -> Any:
     """A logger that says which part of the daemon speaks."""
-    return structlog.get_logger().bind(part=part)
+    return structlog.get_logger(part=part)

@@ -157,7 +157,7 @@ class Server:
             try:
                 socket.bind(address)
             except zmq.ZMQError as exc:
-                raise ConfigError(f"{key}: {address} cannot be bound: {exc.strerror}") from exc
+                raise ConfigError(f"{key}: {address} cannot be bound: {zmq.strerror(exc.errno or 0)}") from exc
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
 
     def _require_keys(self, folder: Path) -> None:

@@ -228,9 +228,9 @@ class Stream:
                 gap=gap,
             )
             self.last = block.info
+            block = self._tiers.spill(self.name, block)
             self.window.append(block.block_id, block.keys, block.values)
             self.retriever.index.add(block.info, self.retriever.parts(block.signature))
-            self._tiers.spill(self.name, block)
             self._publish(self.name, "block", start_ns, end_ns, str(block.block_id))
 
     def _restore(self) -> None:

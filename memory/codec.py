@@ -23,6 +23,7 @@ class Codec(Protocol):
 
     name: str
     number: int  # written into every record
+    exact: bool  # whether every bit comes back
 
     def pack(self, keys: Tensor, values: Tensor) -> bytes:
         """Bytes of `[L, H, T, D]` keys and values.
@@ -46,6 +47,8 @@ class Codec(Protocol):
 
 class RawCodec:
     """Every bit as it is, for tensors of the given element size."""
+
+    exact = True
 
     def __init__(self, name: str, number: int, bytes_each: int) -> None:
         self.name, self.number, self._bytes_each = name, number, bytes_each
@@ -84,7 +87,7 @@ class Int4Codec:
     this costs nothing measurable; keys per token would.
     """
 
-    name, number = "int4", 4
+    name, number, exact = "int4", 4, False
 
     def pack(self, keys: Tensor, values: Tensor) -> bytes:
         """See `Codec.pack`."""

@@ -6,6 +6,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -62,8 +63,11 @@ class Tiers:
         self._hits = self._misses = 0
         self._lock = threading.RLock()
 
-    def spill(self, stream: str, block: Block) -> None:
+    def spill(self, stream: str, block: Block) -> Block:
         """Packs a block into RAM and queues it for the disk.
+
+        Returns:
+            the block as it will come back, so that what stands in a window is what a restart finds there.
 
         Raises:
             CodecError: the block does not fit the codec.
@@ -74,6 +78,10 @@ class Tiers:
             self._recent[key] = Recent(block.info, block.picture)
             self._keep(key, record)
         self.store.put(stream, Entry(block.info, record, block.signature, block.picture))
+        if self._codec.exact:
+            return block
+        keys, values = read_record(record, self._fingerprint, "the block just packed").unpack()
+        return replace(block, keys=keys.to(self._device), values=values.to(self._device))
 
     def extend(self, stream: str, info: BlockInfo, end_ns: int) -> None:
         """Notes that a block's scene still holds."""

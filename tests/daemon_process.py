@@ -1,0 +1,79 @@
+"""A real daemon process for tests, started, asked, killed and started again."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from longwatch.clients import Client
+from longwatch.clients.errors import ClientError
+from longwatch.daemon.demo import free_ports
+from longwatch.daemon.protocol import StatusReply
+
+
+class DaemonProcess:
+    """`python -m longwatch.daemon.main` on a configuration of its own, in a folder of its own."""
+
+    def __init__(self, folder: Path, streams: str, memory: str = "") -> None:
+        self.folder = folder
+        port, events_port = free_ports(2)
+        self.address, self.events_address = f"tcp://127.0.0.1:{port}", f"tcp://127.0.0.1:{events_port}"
+        self.config = folder / "config.toml"
+        self.config.write_text(
+            f'[memory]\nfolder = "{folder}/store"\ncommit_seconds = 0.2\n{memory}\n'
+            f'[server]\naddress = "{self.address}"\nevents_address = "{self.events_address}"\n'
+            f"[model]\nthreads = 1\n{streams}"
+        )
+        self.log = folder / "daemon.log"
+        self.client = Client(self.address, timeout_seconds=30)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.client.close()
+        if self._process is not None:
+            self.stop()
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "longwatch.daemon.main", str(self.config)]
+            self._process = subprocess.Popen(command, stderr=log)
+        self.wait(lambda status: True)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(timeout=30)
+
+    def wait(self, until: Callable[[StatusReply], bool], timeout_seconds: float = 60) -> StatusReply:
+        """The first status of which something holds."""
+        deadline = time.monotonic() + timeout_seconds
+        status = None
+        while time.monotonic() < deadline:
+            assert self._process is not None
+            assert self._process.poll() is None, f"the daemon ended: {self.log.read_text()[-2000:]}"
+            try:
+                status = self.client.status()
+            except ClientError:
+                continue
+            if until(status):
+                return status
+            time.sleep(0.1)
+        raise AssertionError(f"not within {timeout_seconds} s; last {status}; log {self.log.read_text()[-2000:]}")

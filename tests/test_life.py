@@ -1,0 +1,151 @@
+"""Real lives: a real camera, file and HTTP stream, a real daemon, questions, outages and kills."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from longwatch.daemon.capture.scene import HEIGHT, WIDTH, Scene
+
+from . import rtsp_server
+from .daemon_process import DaemonProcess
+from .rtsp_server import RtspServer
+
+SCENE = Scene(seed=11, busy=0.5)
+SPEED, FPS = 6, 6  # seconds of the scene in a second, and frames: one a second of the scene
+needs_camera = pytest.mark.skipif(not rtsp_server.is_available(), reason="no RTSP server; see tests/install_rtsp.sh")
+
+
+def camera_stream(url: str) -> str:
+    return f'[streams.yard]\nurl = "{url}"\nfps = {FPS}\nstall_seconds = 3\nreconnect_seconds = 1\n'
+
+
+def paint(number: int) -> NDArray[np.uint8]:
+    return SCENE.render(number / FPS * SPEED)
+
+
+def questions() -> list[tuple[str, str]]:
+    """What appeared in the scene's first minutes and what did not, in its lanes' order."""
+    seen = [f"{v.colour} {v.kind}" for v in SCENE.visits(0, 60)]
+    later = {f"{v.colour} {v.kind}" for v in SCENE.visits(0, 600)}
+    absent = [t for t in ("green bicycle", "white box", "purple van", "orange car", "black person") if t not in later]
+    return [(f"did a {thing} appear?", "yes") for thing in seen[:3]] + [
+        (f"did a {thing} appear?", "no") for thing in absent[:3]
+    ]
+
+
+@needs_camera
+def test_a_camera_is_remembered_through_an_outage_and_a_kill(tmp_path: Path) -> None:
+    """Watch, ask; the camera dies and returns; the daemon is killed and started; the same question again."""
+    camera = RtspServer(paint, width=WIDTH, height=HEIGHT, fps=FPS, user="ann", password="s3cret")
+    with camera, DaemonProcess(tmp_path, camera_stream(camera.url)) as daemon:
+        daemon.wait(lambda status: status.streams[0].blocks >= 60)
+        # 1. The past is answered, from blocks that left the window long ago.
+        right = [daemon.client.ask(question).text == answer for question, answer in questions()]
+        assert sum(right) >= 4, right
+        # 2. The camera dies for some seconds and returns: a gap, in status and in an answer about that time.
+        camera.kill()
+        daemon.wait(lambda status: status.streams[0].state == "reconnecting")
+        camera.start()
+        status = daemon.wait(lambda s: any(gap.end_ns for gap in s.streams[0].gaps))
+        gap = next(gap for gap in status.streams[0].gaps if gap.end_ns)
+        assert gap.end_ns - gap.start_ns > 1_000_000_000
+        middle = (gap.start_ns + gap.end_ns) // 2
+        end = daemon.client.ask("what was there?", since_ns=middle, until_ns=middle)
+        assert [(g.start_ns, g.end_ns) for g in end.gaps] == [(gap.start_ns, gap.end_ns)]
+        # 3. SIGKILL, and the same question brings back the same blocks and gets the same answer.
+        camera.kill()
+        daemon.wait(lambda s: s.streams[0].state == "reconnecting")
+        before = daemon.wait(lambda s: s.streams[0].durable_id == s.streams[0].blocks and not s.queued_blocks)
+        first = [daemon.client.ask(question) for question, _ in questions()]
+        daemon.kill()
+        daemon.start()
+        after = daemon.client.status()
+        assert after.streams[0].blocks == before.streams[0].blocks
+        second = [daemon.client.ask(question) for question, _ in questions()]
+        assert [end.recalled for end in second] == [end.recalled for end in first]
+        assert [end.text for end in second] == [end.text for end in first]
+        assert all(end.recalled for end in first)
+        assert daemon.client.status().streams[0].url == "rtsp://***@127.0.0.1:" + camera.url.rsplit(":", 1)[1]
+        assert daemon.stop() == 0
+        assert "s3cret" not in daemon.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two minutes of the scene at 5 frames a second."""
+    path = tmp_path_factory.mktemp("clip") / "yard.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (WIDTH, HEIGHT))
+    for number in range(600):
+        writer.write(SCENE.render(number / 5))
+    writer.release()
+    return path
+
+
+@pytest.fixture(scope="module")
+def web_server(clip: Path) -> Iterator[str]:
+    """The clip's folder over HTTP."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Tests stay silent."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(clip.parent)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/{clip.name}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_file_is_watched_as_fast_as_it_encodes_and_answers_by_its_own_clock(clip: Path, tmp_path: Path) -> None:
+    stream = f'[streams.file]\nurl = "{clip}"\npace = "fast"\nstart = "2026-03-02T14:00:00"\n'
+    with DaemonProcess(tmp_path, stream) as daemon:
+        status = daemon.wait(lambda s: s.streams[0].state == "ended")
+        assert status.streams[0].frames == 120
+        end = daemon.client.ask("what was there at 14:00:30?")
+        assert end.since_ns is not None
+        spans = [(e.start_ns, e.end_ns) for e in end.evidence if e.origin == "recalled"]
+        half_past = 1_772_460_030_000_000_000
+        assert any(start <= half_past <= end for start, end in spans)
+        assert all(e.picture.startswith(b"\xff\xd8") for e in end.evidence)
+        # A second start neither repeats the file nor loses what was seen.
+        daemon.stop()
+        daemon.start()
+        again = daemon.wait(lambda s: s.streams[0].state == "ended")
+        assert again.streams[0].blocks == status.streams[0].blocks
+
+
+def test_an_http_stream_is_watched(web_server: str, tmp_path: Path) -> None:
+    with DaemonProcess(tmp_path, f'[streams.web]\nurl = "{web_server}"\nfps = 5\n') as daemon:
+        status = daemon.wait(lambda s: s.streams[0].blocks >= 3)
+        assert status.streams[0].state in ("watching", "reconnecting")
+
+
+def test_sigterm_loses_nothing_that_was_encoded(tmp_path: Path) -> None:
+    stream = '[streams.yard]\nurl = "scene://?seed=4&start=2026-03-02T14:00:00&busy=0.6"\npace = "fast"\n'
+    with DaemonProcess(tmp_path, stream) as daemon:
+        seen = daemon.wait(lambda s: s.streams[0].blocks >= 50).streams[0].blocks
+        assert daemon.stop() == 0
+        assert "all blocks durable" in daemon.log.read_text()
+        daemon.start()
+        assert daemon.wait(lambda s: True).streams[0].durable_id >= seen
+
+
+def test_streams_come_and_go_while_the_daemon_runs_and_share_the_model(tmp_path: Path) -> None:
+    with DaemonProcess(tmp_path, "") as daemon:
+        for name in ("a", "b"):
+            daemon.client.add_stream(name, url="scene://?seed=1&minutes=3&start=2026-03-01T10:00:00", pace="fast")
+        status = daemon.wait(lambda s: all(stream.state == "ended" for stream in s.streams))
+        assert sorted(s.name for s in status.streams) == ["a", "b"]
+        assert all(s.blocks > 5 for s in status.streams)
+        daemon.client.remove_stream("a")
+        assert [s.name for s in daemon.client.status().streams] == ["b"]
+        assert daemon.client.ask("is the door open now?").text in ("yes", "no")
