@@ -98,15 +98,15 @@ def scene_moments(scene: Scene, seconds: int) -> list[Moment]:
 def draw_questions(
     moments: Sequence[Moment], kinds: Sequence[str], each: int, rng: np.random.Generator
 ) -> list[Question]:
-    """So many questions of each kind; those about the past have all their proof in the old part."""
+    """So many questions of each kind, no fact twice; those about the past have all their proof in the old part."""
     old = len(moments) - OLD_SECONDS
     drawn: list[Question] = []
     for kind in kinds:
-        found: dict[str, Question] = {}
+        found: dict[tuple[str, tuple[int, ...]], Question] = {}
         for _ in range(200):
             question = quiz.ask(kind, moments, rng)
             if question is not None and (kind in NOW_KINDS or all(i < old for i in question.proof)):
-                found.setdefault(question.text, question)
+                found.setdefault((question.answer, question.proof), question)
             if len(found) == each:
                 break
         drawn += found.values()

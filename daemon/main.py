@@ -10,7 +10,7 @@ from pathlib import Path
 from ..memory.errors import StorageError, StoreInUse
 from ..retrieval.errors import RetrievalError
 from .config import DaemonConfig, load_config
-from .errors import ConfigError, DaemonError
+from .errors import CaptureError, ConfigError, DaemonError
 from .log import get_logger, set_up
 
 _log = get_logger("main")
@@ -82,7 +82,7 @@ def main() -> None:
         serve(config, stop)
     except (DaemonError, StorageError, RetrievalError) as exc:
         print(f"longwatch: {exc}", file=sys.stderr)
-        sys.exit(2 if isinstance(exc, ConfigError | StoreInUse) else 1)
+        sys.exit(2 if isinstance(exc, ConfigError | CaptureError | StoreInUse) else 1)
 
 
 if __name__ == "__main__":

@@ -175,9 +175,9 @@ class Scene:
             name = f"{visit.colour} {visit.kind}"
             changes += [(visit.start, "enter", name), (visit.end, "leave", name)]
         for event, seconds, what in (
-            ("door", DOOR_SLOT_SECONDS, lambda s: "open" if s.door_open else "closed"),
-            ("lamp", LAMP_SLOT_SECONDS, lambda s: "on" if s.lamp_on else "off"),
-            ("sign", SIGN_SLOT_SECONDS, lambda s: str(s.digit)),
+            ("door", DOOR_SLOT_SECONDS, _door),
+            ("lamp", LAMP_SLOT_SECONDS, _lamp),
+            ("sign", SIGN_SLOT_SECONDS, _sign),
         ):
             before = None
             for slot in range(int(since // seconds), int(until // seconds) + 1):
@@ -203,6 +203,18 @@ class Scene:
         return _make_visit(self.seed, lane, slot, self.busy)
 
 
+def _door(state: State) -> str:
+    return "open" if state.door_open else "closed"
+
+
+def _lamp(state: State) -> str:
+    return "on" if state.lamp_on else "off"
+
+
+def _sign(state: State) -> str:
+    return str(state.digit)
+
+
 def paint(state: State, variant: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """A picture of any state, in the paint of house `variant`: BGR, `[288, 384, 3]`, the noise drawn from `rng`."""
     image = _house(variant % 16, state.door_open, state.lamp_on, state.digit).copy()
@@ -211,7 +223,7 @@ def paint(state: State, variant: int, rng: np.random.Generator) -> NDArray[np.ui
     pool = _noise_pool()
     row, column = rng.integers(0, pool.shape[0] - HEIGHT), rng.integers(0, pool.shape[1] - WIDTH)
     noise = pool[row : row + HEIGHT, column : column + WIDTH]
-    lit = cv2.addWeighted(image, state.light, noise, 1.0, 0.0, dtype=cv2.CV_16S)
+    lit: NDArray[np.int16] = cv2.addWeighted(image, state.light, noise, 1.0, 0.0, dtype=cv2.CV_16S)
     return np.clip(lit, 0, 255).astype(np.uint8)
 
 
