@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import Annotated, NoReturn, Optional, Unpack
 
-import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from .. import __version__
-from ..daemon.errors import ConfigError
-from ..daemon.protocol import DEFAULT_ADDRESS, AnswerEnd, StatusReply
-from . import pictures
-from .client import Client
-from .errors import BadTime, ClientError, ClientTimeout, DaemonUnreachable
-from .when import clock, parse_span
+from ..daemon.errors import DaemonError
+from ..daemon.protocol import DEFAULT_ADDRESS, AnswerEnd
+from . import keys as key_folder
+from . import pictures, report
+from .client import AskOptions, Client
+from .errors import ClientError
+from .when import clock, parse_span, parse_zone
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 streams_app = typer.Typer(no_args_is_help=True, help="The streams that a daemon watches.")
 app.add_typer(streams_app, name="streams")
-out, err = Console(), Console(stderr=True)
+# Addresses and questions hold brackets and colons: nothing of what is printed is rich's own markup.
+out = Console(markup=False, emoji=False, highlight=False)
+err = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 Address = Annotated[str, typer.Option(help="the daemon's address", envvar="LONGWATCH_ADDRESS")]
 Keys = Annotated[str, typer.Option(help="folder with this client's keys", envvar="LONGWATCH_KEYS")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines")]
 StreamOption = Annotated[Optional[str], typer.Option(help="which stream, where there are several")]  # noqa: UP045
-TimeOption = Annotated[Optional[str], typer.Option(help="14:03, 14:03:20, 2026-03-02T14:03 or -10m (UTC)")]  # noqa: UP045
+TimeOption = Annotated[Optional[str], typer.Option(help="14:03, 14:03:20, 2026-03-02T14:03 or -10m")]  # noqa: UP045
+Zone = Annotated[str, typer.Option("--tz", help="time zone of the times given and shown: UTC, local, Europe/Berlin")]
 Folder = Annotated[Path, typer.Option("--pictures", help="folder for the evidence pictures")]
 
 
@@ -61,9 +63,9 @@ def validate(config: Path) -> None:
 
     try:
         found = load_config(config)
-    except ConfigError as exc:
+    except DaemonError as exc:
         _fail(str(exc), 2)
-    out.print(f"{config}: in order; watches {', '.join(sorted(found.streams)) or 'no streams yet'}")
+    out.print(f"{config}: in order; watches {', '.join(sorted(found.streams)) or 'no streams yet'}", soft_wrap=True)
 
 
 @app.command()
@@ -73,19 +75,11 @@ def version() -> None:
 
 
 @app.command()
-def keys(folder: Path, clients: Annotated[int, typer.Option(help="how many clients")] = 1) -> None:
+def keys(folder: Path, clients: Annotated[int, typer.Option(help="how many clients", min=1)] = 1) -> None:
     """Makes keys for a daemon that is reached over a network, and a folder for each client."""
-    import zmq.auth
-
-    (folder / "clients").mkdir(parents=True, exist_ok=True)
-    server_public, _ = zmq.auth.create_certificates(str(folder), "server")
-    for number in range(1, clients + 1):
-        own = folder / f"client-{number}"
-        own.mkdir(exist_ok=True)
-        public, _ = zmq.auth.create_certificates(str(own), "client")
-        (folder / "clients" / f"client-{number}.key").write_bytes(Path(public).read_bytes())
-        (own / "server.key").write_bytes(Path(server_public).read_bytes())
-    out.print(f'server.keys_folder = "{folder}"; give each client its folder client-N and use --keys')
+    for own in key_folder.make(folder, clients):
+        out.print(f"{own}: for a client, who uses it with --keys", soft_wrap=True)
+    out.print(f'in the configuration: server.keys_folder = "{folder}"', soft_wrap=True)
 
 
 @app.command()
@@ -95,51 +89,71 @@ def ask(
     since: TimeOption = None,
     until: TimeOption = None,
     at: TimeOption = None,
+    tz: Zone = "UTC",
     as_json: AsJson = False,
     folder: Folder = Path("longwatch-evidence"),
     address: Address = DEFAULT_ADDRESS,
     keys: Keys = "",
 ) -> None:
     """Asks a question and prints the answer with its evidence."""
-    with _client(address, keys) as client:
-        since_ns, until_ns = _span(client, stream, since, until, at)
-        _answer(client, question, stream, since_ns, until_ns, folder, as_json)
+    zone = parse_zone(tz)
+    with Client(address, keys_folder=keys) as client:
+        now_ns = _newest_ns(client, stream) if since or until or at else 0
+        since_ns, until_ns = parse_span(since, until, at, now_ns, zone)
+        end, saved = _answer(
+            client, question, folder, show=not as_json, stream=stream, since_ns=since_ns, until_ns=until_ns
+        )
+    if as_json:
+        print(report.answer_json(end, saved))
+        return
+    out.print(report.evidence_table(end, saved, zone))
+    for gap in end.gaps:
+        out.print(f"no video from {clock(gap.start_ns, zone)} to {clock(gap.end_ns, zone)}", style="yellow")
+    best = next((evidence.picture for evidence in end.evidence if evidence.picture), b"")
+    if best and pictures.terminal_can_show():
+        print(pictures.draw(best))
 
 
 @app.command()
 def chat(
     stream: StreamOption = None,
+    tz: Zone = "UTC",
     folder: Folder = Path("longwatch-evidence"),
     address: Address = DEFAULT_ADDRESS,
     keys: Keys = "",
 ) -> None:
     """Asks question after question; an empty line ends it."""
-    with _client(address, keys) as client:
+    zone = parse_zone(tz)
+    with Client(address, keys_folder=keys) as client:
         while question := _prompt():
             try:
-                _answer(client, question, stream, None, None, folder, False)
+                end, saved = _answer(client, question, folder, show=True, stream=stream)
+                out.print(report.evidence_table(end, saved, zone))
             except KeyboardInterrupt:
                 err.print("cancelled")
             except ClientError as exc:
-                err.print(str(exc))
+                err.print(str(exc), soft_wrap=True)
 
 
 @app.command()
 def status(as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, keys: Keys = "") -> None:
     """Says how the daemon is."""
-    with _client(address, keys) as client:
+    with _busy("asking the daemon …"), Client(address, keys_folder=keys) as client:
         found = client.status()
     if as_json:
-        print(msgspec.json.encode(found).decode())
-    else:
-        _print_status(found)
+        print(report.status_json(found))
+        return
+    for line in report.status_lines(found):
+        out.print(line, soft_wrap=True)
+    out.print(report.streams_table(found))
 
 
 @streams_app.command("list")
 def streams_list(address: Address = DEFAULT_ADDRESS, keys: Keys = "") -> None:
     """Lists the streams."""
-    with _client(address, keys) as client:
-        out.print(_streams_table(client.status()))
+    with _busy("asking the daemon …"), Client(address, keys_folder=keys) as client:
+        found = client.status()
+    out.print(report.streams_table(found))
 
 
 @streams_app.command("add")
@@ -152,14 +166,16 @@ def streams_add(
     keys: Keys = "",
 ) -> None:
     """Watches one more stream."""
-    with _client(address, keys) as client:
+    if Path(url).is_file():
+        url = str(Path(url).resolve())  # the daemon may run in another folder
+    with _busy("asking the daemon …"), Client(address, keys_folder=keys) as client:
         client.add_stream(name, url=url, fps=fps, pace=pace)
 
 
 @streams_app.command("remove")
 def streams_remove(name: str, address: Address = DEFAULT_ADDRESS, keys: Keys = "") -> None:
     """Stops watching a stream; its memory stays."""
-    with _client(address, keys) as client:
+    with _busy("asking the daemon …"), Client(address, keys_folder=keys) as client:
         client.remove_stream(name)
 
 
@@ -167,12 +183,8 @@ def main() -> None:
     """The program `longwatch`: one sentence and an exit code where something goes wrong."""
     try:
         app()
-    except (DaemonUnreachable, ClientTimeout) as exc:
-        _fail(str(exc), 3)
-    except BadTime as exc:
-        _fail(str(exc), 2)
     except ClientError as exc:
-        _fail(str(exc), 4)
+        _fail(str(exc), exc.exit_code)
 
 
 def _become(module: str, *arguments: str) -> NoReturn:
@@ -185,10 +197,9 @@ def _fail(sentence: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-@contextmanager
-def _client(address: str, keys: str) -> Iterator[Client]:
-    with Client(address, keys_folder=keys) as client:
-        yield client
+def _busy(doing: str) -> AbstractContextManager[object]:
+    """A sign of life on a terminal, gone afterwards."""
+    return err.status(doing) if err.is_terminal else nullcontext()
 
 
 def _prompt() -> str:
@@ -198,99 +209,29 @@ def _prompt() -> str:
         return ""
 
 
-def _span(
-    client: Client, stream: str | None, since: str | None, until: str | None, at: str | None
-) -> tuple[int | None, int | None]:
-    """The times in nanoseconds; only asks the daemon what the time is where it matters."""
-    if not (since or until or at):
-        return None, None
-    known = [s.last_ns for s in client.status().streams if stream in (None, s.name)]
-    return parse_span(since, until, at, max(known, default=0))
+def _newest_ns(client: Client, stream: str | None) -> int:
+    """The newest time that the stream, or any, has seen: `14:03` and `-10m` are told from there."""
+    return max((s.last_ns for s in client.status().streams if stream in (None, s.name)), default=0) or time.time_ns()
 
 
 def _answer(
-    client: Client,
-    question: str,
-    stream: str | None,
-    since_ns: int | None,
-    until_ns: int | None,
-    folder: Path,
-    as_json: bool,
-) -> None:
-    """Asks, prints the text as it comes, then the evidence."""
+    client: Client, question: str, folder: Path, *, show: bool, **options: Unpack[AskOptions]
+) -> tuple[AnswerEnd, list[Path | None]]:
+    """Asks, prints the text as it comes where it is to be shown, and saves the evidence's pictures."""
     end = None
-    waiting = err.status("looking back …") if err.is_terminal and not as_json else None
-    if waiting:
-        waiting.start()
-    for piece in client.ask_stream(question, stream=stream, since_ns=since_ns, until_ns=until_ns):
-        if waiting:
-            waiting.stop()
-            waiting = None
-        if isinstance(piece, AnswerEnd):
-            end = piece
-        elif not as_json:
-            print(piece, end="", flush=True)
+    with ExitStack() as waiting:
+        waiting.enter_context(_busy("looking back …"))
+        for piece in client.ask_stream(question, **options):
+            waiting.close()
+            if isinstance(piece, AnswerEnd):
+                end = piece
+            elif show:
+                print(piece, end="", flush=True)
     assert end is not None, "an answer ends with its evidence"
-    saved = pictures.save(end, folder)
-    if as_json:
-        print(_answer_json(end, saved))
-        return
-    print()
-    out.print(_evidence_table(end, saved))
-    for gap in end.gaps:
-        out.print(f"no video from {clock(gap.start_ns)} to {clock(gap.end_ns)}", style="yellow")
-    shown = [evidence.picture for evidence in end.evidence if evidence.picture]
-    if shown and pictures.terminal_can_show():
-        print(pictures.draw(shown))
+    if show:
+        print()
+    return end, pictures.save(end, folder)
 
 
-def _answer_json(end: AnswerEnd, saved: list[Path | None]) -> str:
-    content = msgspec.to_builtins(end)
-    for evidence, path in zip(content["evidence"], saved, strict=True):
-        evidence["picture"] = None if path is None else str(path)
-    return msgspec.json.encode(content).decode()
-
-
-def _evidence_table(end: AnswerEnd, saved: list[Path | None]) -> Table:
-    table = Table("from", "to", "share", "from the", "picture", box=None)
-    for evidence, path in zip(end.evidence, saved, strict=True):
-        where = "memory" if evidence.origin == "recalled" else "window"
-        table.add_row(
-            clock(evidence.start_ns),
-            clock(evidence.end_ns)[11:],
-            f"{evidence.score:.2f}",
-            where,
-            str(path or "-"),
-        )
-    return table
-
-
-def _print_status(found: StatusReply) -> None:
-    out.print(f"longwatch {found.version}, {found.model} on {found.device}, up {found.uptime_seconds:.0f} s")
-    dead = [name for name, alive in found.threads.items() if not alive]
-    health = "all threads alive" if not dead else f"dead or failing: {', '.join(dead)}"
-    out.print(f"{health}; {found.restarts} restarts; retriever {found.retriever}; {found.answers_running} answers")
-    out.print(
-        f"process {found.process_bytes >> 20} MiB; blocks in RAM {found.ram_blocks} ({found.ram_bytes >> 20} MiB); "
-        f"on disk {found.disk_bytes >> 20} MiB; {found.queued_blocks} waiting to be written"
-    )
-    if found.store_error:
-        out.print(f"store: {found.store_error}", style="red")
-    out.print(_streams_table(found))
-
-
-def _streams_table(found: StatusReply) -> Table:
-    table = Table("stream", "state", "frames", "dropped", "blocks", "durable", "newest", "gaps", "source", box=None)
-    for stream in found.streams:
-        table.add_row(
-            stream.name,
-            stream.state,
-            str(stream.frames),
-            str(stream.dropped),
-            str(stream.blocks),
-            str(stream.durable_id),
-            clock(stream.last_ns) if stream.last_ns else "-",
-            str(len(stream.gaps)),
-            stream.last_error or stream.url,
-        )
-    return table
+if __name__ == "__main__":
+    main()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 import zmq
-import zmq.auth
 
 from ..daemon import protocol
 from ..daemon.errors import BadMessage
@@ -19,6 +19,7 @@ from ..daemon.protocol import (
     Ask,
     Cancel,
     Delta,
+    Done,
     ErrorReply,
     Event,
     EventsReply,
@@ -30,10 +31,25 @@ from ..daemon.protocol import (
     StreamsAdd,
     StreamsRemove,
 )
-from .errors import ClientTimeout, DaemonUnreachable, Refused
+from . import keys
+from .errors import BadAddress, ClientTimeout, DaemonUnreachable, Refused
 
 _CONNECT_SECONDS = 3.0
+_NO_EVENT_YET = 2**63 - 1
 _Reply = TypeVar("_Reply", bound=Reply)
+
+
+class AskOptions(TypedDict, total=False):
+    """What may be said with a question; see `protocol.Ask` for defaults and bounds."""
+
+    stream: str | None
+    since_ns: int | None
+    until_ns: int | None
+    max_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+    pictures: bool
 
 
 class Client:
@@ -47,6 +63,9 @@ class Client:
         address: the daemon's `server.address`.
         timeout_seconds: the longest silence that is waited for.
         keys_folder: folder with `client.key_secret` and `server.key`, where the daemon demands keys.
+
+    Raises:
+        BadAddress, BadKeys: the address is none, or the folder holds no keys.
     """
 
     def __init__(
@@ -55,8 +74,11 @@ class Client:
         self.address, self.timeout_seconds = address, timeout_seconds
         self._keys = Path(keys_folder) if keys_folder else None
         self._context = zmq.Context()
-        self._socket = self._connect(zmq.DEALER, address)
-        self._heard = False
+        try:
+            self._socket = self._connect(zmq.DEALER, address)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -68,25 +90,22 @@ class Client:
         """Gives the connection up."""
         self._context.destroy(linger=200)
 
-    def ask(self, question: str, **options: Any) -> AnswerEnd:
-        """The whole answer; options as for `ask_stream`."""
+    def ask(self, question: str, **options: Unpack[AskOptions]) -> AnswerEnd:
+        """The whole answer; options and errors as for `ask_stream`."""
         *_, end = self.ask_stream(question, **options)
         assert isinstance(end, AnswerEnd), f"an answer ended with {end!r}"
         return end
 
-    def ask_stream(self, question: str, **options: Any) -> Iterator[str | AnswerEnd]:
+    def ask_stream(self, question: str, **options: Unpack[AskOptions]) -> Iterator[str | AnswerEnd]:
         """The answer's text as it comes, and last the `AnswerEnd` with its evidence.
 
-        Closing the iterator cancels the answer.
-
-        Args:
-            options: `stream`, `since_ns`, `until_ns`, `max_tokens`, `temperature`, `top_p`, `seed`, `pictures`.
+        Closing the iterator cancels the answer, and so does any exception while it is waited for.
 
         Raises:
             Refused: the daemon says no, and why.
             DaemonUnreachable, ClientTimeout: it says nothing.
         """
-        request = Ask(request_id=uuid.uuid4().hex, question=question, **options)
+        request = Ask(request_id=_new_id(), question=question, **options)
         finished = False
         try:
             for reply in self._exchange(request):
@@ -96,74 +115,100 @@ class Client:
                     finished = True
                     yield reply
                     return
-        except Refused:
+        except (Refused, DaemonUnreachable):
             finished = True
             raise
         finally:
             if not finished:
-                self._socket.send(protocol.encode(Cancel(request_id=request.request_id)))
+                with contextlib.suppress(zmq.Again):  # the daemon is gone, and the answer with it
+                    self._socket.send(protocol.encode(Cancel(request_id=request.request_id)), zmq.NOBLOCK)
 
     def status(self) -> StatusReply:
         """How the daemon is."""
-        return self._one(StatusRequest(request_id=uuid.uuid4().hex), StatusReply)
+        return self._one(StatusRequest(request_id=_new_id()), StatusReply)
 
     def add_stream(self, name: str, **source: Any) -> None:
         """Watches one more stream, with the keys of a `[streams.NAME]` table."""
-        self._one(StreamsAdd(request_id=uuid.uuid4().hex, name=name, source=source), protocol.Done)
+        self._one(StreamsAdd(request_id=_new_id(), name=name, source=source), Done)
 
     def remove_stream(self, name: str) -> None:
         """Stops watching a stream; its memory stays."""
-        self._one(StreamsRemove(request_id=uuid.uuid4().hex, name=name), protocol.Done)
+        self._one(StreamsRemove(request_id=_new_id(), name=name), Done)
 
     def events_since(self, number: int) -> EventsReply:
         """The events after a number, as far as the daemon still knows them."""
-        return self._one(EventsSince(request_id=uuid.uuid4().hex, number=number), EventsReply)
+        return self._one(EventsSince(request_id=_new_id(), number=number), EventsReply)
 
-    def events(self, address: str = protocol.DEFAULT_EVENTS_ADDRESS) -> Iterator[Event]:
-        """Events as they happen, none left out: a hole in their numbers is asked for."""
-        socket = self._connect(zmq.SUB, address)
-        socket.subscribe(b"")
-        last = None
-        while True:
-            event = protocol.decode_event(socket.recv())
-            if last is not None and event.number > last + 1:
-                yield from (e for e in self.events_since(last).events if e.number < event.number)
-            last = event.number
-            yield event
+    def events(
+        self,
+        address: str = protocol.DEFAULT_EVENTS_ADDRESS,
+        *,
+        after: int | None = None,
+        quiet_seconds: float = 5.0,
+    ) -> Iterator[Event]:
+        """Events as they happen, for ever, from the first `next` on. What the socket drops is asked for, so that
+        none is left out which the daemon still knows.
+
+        Args:
+            after: begin with what came after this number, else with the next that happens.
+            quiet_seconds: after so long without an event the daemon is asked whether one was missed.
+
+        Raises:
+            DaemonUnreachable, ClientTimeout: the daemon is gone.
+        """
+        with self._connect(zmq.SUB, address) as socket:
+            socket.subscribe(b"")
+            last = self.events_since(_NO_EVENT_YET).newest if after is None else after
+            complete = after is None
+            while True:
+                event = protocol.decode_event(socket.recv()) if complete and socket.poll(quiet_seconds * 1000) else None
+                if event is not None and event.number <= last:
+                    continue  # had already when it was asked for
+                complete = True
+                found = [event] if event is not None and event.number == last + 1 else self.events_since(last).events
+                for each in found:
+                    last = each.number
+                    yield each
 
     def _connect(self, kind: int, address: str) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(kind)
         for option, value in (
             (zmq.LINGER, 200),
+            (zmq.IPV6, "[" in address),
             (zmq.HEARTBEAT_IVL, 2000),
             (zmq.HEARTBEAT_TIMEOUT, 10000),
             (zmq.HEARTBEAT_TTL, 10000),
+            (zmq.MAXMSGSIZE, protocol.MAX_REPLY_BYTES),
         ):
             socket.setsockopt(option, value)
         if kind == zmq.DEALER:
             socket.setsockopt(zmq.IMMEDIATE, 1)
         if self._keys is not None:
-            try:
-                socket.curve_publickey, secret = zmq.auth.load_certificate(self._keys / "client.key_secret")
-                socket.curve_serverkey, _ = zmq.auth.load_certificate(self._keys / "server.key")
-            except (OSError, ValueError) as exc:
-                raise DaemonUnreachable(f"{self._keys} holds no client.key_secret and server.key: {exc}") from exc
-            assert secret is not None, "a .key_secret file has a secret key"
-            socket.curve_secretkey = secret
-        socket.connect(address)
+            keys.use(socket, self._keys)
+        try:
+            socket.connect(address)
+        except zmq.ZMQError as exc:
+            raise BadAddress(f"{address!r} is no address; write tcp://HOST:PORT") from exc
         return socket
 
     def _one(self, request: Request, wanted: type[_Reply]) -> _Reply:
         for reply in self._exchange(request):
             if isinstance(reply, wanted):
                 return reply
-        raise ClientTimeout("the daemon's answers ended")
+        raise AssertionError("an exchange ends with an exception or a reply")
 
     def _exchange(self, request: Request) -> Iterator[Reply]:
         """Sends a request and yields its replies, each within the timeout."""
+        try:
+            data = protocol.encode(request)
+        except BadMessage as exc:  # the daemon would not read it
+            raise Refused(exc.code, str(exc)) from exc
         if not self._socket.poll(int(_CONNECT_SECONDS * 1000), zmq.POLLOUT):
-            raise DaemonUnreachable(f"no daemon answers at {self.address}; start one with: longwatch serve CONFIG")
-        self._socket.send(protocol.encode(request))
+            key = "if it demands keys, these are not among them" if self._keys else "where it demands keys, give --keys"
+            raise DaemonUnreachable(
+                f"no daemon answers at {self.address}; start one with longwatch serve CONFIG, or {key}"
+            )
+        self._socket.send(data)
         deadline = time.monotonic() + self.timeout_seconds
         while True:
             if not self._socket.poll(max(0, int((deadline - time.monotonic()) * 1000))):
@@ -178,3 +223,7 @@ class Client:
                 raise Refused(reply.code, reply.message)
             deadline = time.monotonic() + self.timeout_seconds
             yield reply
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex

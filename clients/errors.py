@@ -1,32 +1,68 @@
-"""The client's exceptions.
+"""The client's exceptions, each with the command line's exit code.
 
 ClientError
-├── DaemonUnreachable   nobody answers at the address
-├── ClientTimeout       the daemon did not answer in time
-├── Refused             the daemon answered with an error; `code` says which
-└── BadTime             a time given by the user cannot be read
+├── DaemonUnreachable   nobody answers at the address (3)
+├── ClientTimeout       the daemon did not answer in time (3)
+├── Refused             the daemon answered with an error; `code` says which (4)
+└── BadInput            what the user gave cannot be used (2)
+    ├── BadTime         a time that cannot be read
+    ├── BadAddress      an address that is none
+    ├── BadKeys         a folder of keys that cannot be read or written
+    └── BadFolder       a folder that takes no pictures
 """
+
+from typing import ClassVar
 
 
 class ClientError(Exception):
     """Anything that keeps a client from its answer."""
 
+    exit_code: ClassVar[int] = 1
+
 
 class DaemonUnreachable(ClientError):
     """Nobody answers at the address."""
+
+    exit_code = 3
 
 
 class ClientTimeout(ClientError):
     """The daemon did not answer in time."""
 
+    exit_code = 3
+
 
 class Refused(ClientError):
-    """The daemon answered with an error."""
+    """The daemon answered with an error.
+
+    Attributes:
+        code: which, as in `daemon.errors`; it never changes its meaning.
+    """
+
+    exit_code = 4
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-class BadTime(ClientError):
-    """A time given by the user cannot be read."""
+class BadInput(ClientError):
+    """What the user gave cannot be used."""
+
+    exit_code = 2
+
+
+class BadTime(BadInput):
+    """A time that cannot be read."""
+
+
+class BadAddress(BadInput):
+    """An address that is none."""
+
+
+class BadKeys(BadInput):
+    """A folder of keys that cannot be read or written."""
+
+
+class BadFolder(BadInput):
+    """A folder that takes no pictures."""

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..daemon.protocol import AnswerEnd, Evidence
+from .errors import BadFolder
 from .when import clock
 
 _COLUMNS = 64
 
 
 def save(answer: AnswerEnd, folder: Path) -> list[Path | None]:
-    """Writes each evidence's picture as `STREAM-TIME-BLOCK.jpg`; None where it has none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return [_save_one(answer.stream, evidence, folder) for evidence in answer.evidence]
+    """Writes each evidence's picture as `STREAM-TIME-BLOCK.jpg`; None where it has none.
+
+    Raises:
+        BadFolder: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return [_save_one(answer.stream, evidence, folder) for evidence in answer.evidence]
+    except OSError as exc:
+        raise BadFolder(f"{folder}: pictures cannot be saved: {exc.strerror}") from exc
 
 
 def _save_one(stream: str, evidence: Evidence, folder: Path) -> Path | None:
@@ -34,13 +41,15 @@ def terminal_can_show() -> bool:
     return sys.stdout.isatty() and os.environ.get("COLORTERM") in ("truecolor", "24bit")
 
 
-def draw(pictures: Sequence[bytes]) -> str:
-    """The first picture as coloured half blocks, two pixels a character."""
+def draw(picture: bytes) -> str:
+    """A JPEG as coloured half blocks, two pixels a character; nothing where it cannot be read."""
     import cv2  # heavy, and only wanted here
     import numpy as np
 
-    image: Any = cv2.imdecode(np.frombuffer(pictures[0], np.uint8), cv2.IMREAD_COLOR)
-    rows = _COLUMNS * image.shape[0] // image.shape[1] // 2 * 2
+    image: Any = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        return ""
+    rows = max(2, _COLUMNS * image.shape[0] // image.shape[1] // 2 * 2)
     small = cv2.resize(image, (_COLUMNS, rows), interpolation=cv2.INTER_AREA)[..., ::-1]
     lines = []
     for upper, lower in zip(small[0::2], small[1::2], strict=True):

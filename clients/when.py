@@ -1,30 +1,50 @@
-"""Times as people type them on the command line, as UTC nanoseconds."""
+"""Times as people type and read them on the command line; UTC nanoseconds inside."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
 from .errors import BadTime
 
 SECOND_NS = 1_000_000_000
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DAY_SECONDS = 86400
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": _DAY_SECONDS}
 
 
-def parse_time(text: str, now_ns: int) -> tuple[int, int]:
-    """When a text means, and how long that lasts (a second, or a minute where no seconds were given).
+def parse_zone(name: str) -> tzinfo:
+    """A time zone by its name (`UTC`, `Europe/Berlin`), or `local` for this machine's.
 
-    `14:03`, `14:03:20` (the latest such time not after now), `2026-03-02T14:03:20`, `-10m` (s, m, h, d before now).
+    Raises:
+        BadTime: there is no such zone.
+    """
+    try:
+        if name == "local":
+            local = datetime.now().astimezone().tzinfo
+            assert local is not None, "astimezone() gives a zone"
+            return local
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (OSError, ValueError, KeyError) as exc:  # ZoneInfoNotFoundError is a KeyError
+        raise BadTime(f"{name!r} is no time zone; write UTC, local or a name like Europe/Berlin") from exc
+
+
+def parse_time(text: str, now_ns: int, zone: tzinfo = UTC) -> tuple[int, int]:
+    """When a text means, and how long that lasts: a second, a minute without seconds, a day without a time.
+
+    `14:03`, `14:03:20` (the latest such time not after now), `2026-03-02T14:03:20`, `2026-03-02`, `-10m` (s, m, h
+    or d before now).
 
     Args:
         now_ns: the newest time that the stream knows.
+        zone: what a time without an offset of its own is read in.
 
     Raises:
         BadTime: it is none of these.
     """
-    if found := re.fullmatch(r"-(\d+)([smhd])", text):
-        return now_ns - int(found[1]) * _UNITS[found[2]] * SECOND_NS, SECOND_NS
-    now = datetime.fromtimestamp(now_ns // SECOND_NS, UTC)
+    if found := re.fullmatch(r"-(\d{1,9})([smhd])", text):
+        return max(0, now_ns - int(found[1]) * _UNITS[found[2]] * SECOND_NS), SECOND_NS
+    now = datetime.fromtimestamp(now_ns // SECOND_NS, zone)
     try:
         if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", text):
             hours, minutes, *seconds = (int(part) for part in text.split(":"))
@@ -33,14 +53,20 @@ def parse_time(text: str, now_ns: int) -> tuple[int, int]:
                 time -= timedelta(days=1)
         else:
             time = datetime.fromisoformat(text)
-            time = time.replace(tzinfo=time.tzinfo or UTC)
-    except ValueError as exc:
+            time = time.replace(tzinfo=time.tzinfo or zone)
+        since_epoch = int(time.timestamp())
+    except (ValueError, OverflowError) as exc:
         raise BadTime(f"{text!r} is no time; write 14:03, 14:03:20, 2026-03-02T14:03:20 or -10m") from exc
-    length = SECOND_NS if text.count(":") >= 2 else 60 * SECOND_NS
-    return int(time.timestamp()) * SECOND_NS, length
+    if not 0 <= since_epoch * SECOND_NS < 2**63:
+        raise BadTime(f"{text!r} is out of range; years from 1970 to 2261 are known")
+    if re.search(r"\d:\d\d:\d\d", text):
+        return since_epoch * SECOND_NS, SECOND_NS
+    return since_epoch * SECOND_NS, (60 if ":" in text else _DAY_SECONDS) * SECOND_NS
 
 
-def parse_span(since: str | None, until: str | None, at: str | None, now_ns: int) -> tuple[int | None, int | None]:
+def parse_span(
+    since: str | None, until: str | None, at: str | None, now_ns: int, zone: tzinfo = UTC
+) -> tuple[int | None, int | None]:
     """The span that `--since`, `--until` and `--at` name together.
 
     Raises:
@@ -49,16 +75,16 @@ def parse_span(since: str | None, until: str | None, at: str | None, now_ns: int
     if at is not None:
         if since or until:
             raise BadTime("--at cannot stand beside --since or --until")
-        start, length = parse_time(at, now_ns)
+        start, length = parse_time(at, now_ns, zone)
         slack = 2 * SECOND_NS if length == SECOND_NS else 0
-        return start - slack, start + length - SECOND_NS + slack
-    since_ns = parse_time(since, now_ns)[0] if since else None
-    until_ns = parse_time(until, now_ns)[0] if until else None
+        return max(0, start - slack), start + length - SECOND_NS + slack
+    since_ns = parse_time(since, now_ns, zone)[0] if since else None
+    until_ns = parse_time(until, now_ns, zone)[0] if until else None
     if since_ns is not None and until_ns is not None and until_ns < since_ns:
         raise BadTime(f"the span ends ({until}) before it begins ({since})")
     return since_ns, until_ns
 
 
-def clock(time_ns: int) -> str:
-    """`2026-03-02 14:03:20`, UTC."""
-    return datetime.fromtimestamp(time_ns // SECOND_NS, UTC).strftime("%Y-%m-%d %H:%M:%S")
+def clock(time_ns: int, zone: tzinfo = UTC) -> str:
+    """`2026-03-02 14:03:20`."""
+    return datetime.fromtimestamp(time_ns // SECOND_NS, zone).strftime("%Y-%m-%d %H:%M:%S")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -12,6 +13,8 @@ import msgspec
 
 from ..memory.settings import MemoryConfig
 from ..retrieval.settings import RetrievalConfig
+from .capture.address import mask_credentials
+from .capture.child import CaptureChild
 from .capture.settings import SourceConfig
 from .errors import ConfigError
 from .model.settings import ModelConfig
@@ -19,6 +22,7 @@ from .protocol import StreamName
 from .settings import ServerConfig
 
 T = TypeVar("T")
+_LOOPBACK = ("tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://")
 
 
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +53,7 @@ def load_config(path: Path) -> DaemonConfig:
 
     Raises:
         ConfigError: it cannot be read, or a key or value is wrong; the sentence names file, key and what is allowed.
+        CaptureError: a stream's address or start is none.
     """
     try:
         content = tomllib.loads(path.read_text())
@@ -56,39 +61,67 @@ def load_config(path: Path) -> DaemonConfig:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path}: this is not TOML: {exc}") from exc
-    return convert(content, DaemonConfig, str(path))
+    streams = content.get("streams")
+    for name, table in streams.items() if isinstance(streams, dict) else ():
+        convert(table, SourceConfig, str(path), f"streams.{name}")  # on its own, so that the sentence says its name
+    config = convert(content, DaemonConfig, str(path))
+    check_addresses(config.server)
+    for source in config.streams.values():
+        CaptureChild(source)  # raises where no source could be made of it; starts nothing
+    return config
 
 
-def convert(content: Any, wanted: type[T], where: str) -> T:
-    """Checked structs from plain tables.
+def check_addresses(server: ServerConfig) -> None:
+    """Lets nobody open the daemon to a network without keys.
 
     Raises:
-        ConfigError: see `load_config`; `where` begins the sentence.
+        ConfigError: an address is not loopback, and there is no keys folder.
+    """
+    for key in ("address", "events_address"):
+        address = getattr(server, key)
+        if not server.keys_folder and not address.startswith(_LOOPBACK):
+            raise ConfigError(
+                f"server.{key}: {address} is open to the network; set server.keys_folder (longwatch keys)"
+            )
+
+
+def convert(content: Any, wanted: type[T], where: str, table: str = "") -> T:
+    """Checked structs from plain tables.
+
+    Args:
+        where: begins the sentence of an error.
+        table: what `content` is called in it.
+
+    Raises:
+        ConfigError: see `load_config`.
     """
     try:
         return msgspec.convert(content, wanted)
     except msgspec.ValidationError as exc:
-        raise ConfigError(f"{where}: {_explain(str(exc), content)}") from exc
+        raise ConfigError(f"{where}: {mask_credentials(_explain(str(exc), content, wanted, table))}") from exc
 
 
-def _explain(message: str, content: Any) -> str:
+def _explain(message: str, content: Any, wanted: type, table: str) -> str:
     """msgspec's sentence with the key in our words, the value, and for a slip the key that was meant."""
     text, _, place = message.partition(" - at `")
-    key = place.rstrip("`").removeprefix("$").removeprefix(".")
-    if found := re.match(r"Object contains unknown field `(.+)`", text):
-        unknown = found[1]
-        near = difflib.get_close_matches(unknown, _known_keys(), 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return f"unknown key {key + '.' if key else ''}{unknown}{hint}"
+    inner = place.rstrip("`").removeprefix("$").removeprefix(".")
+    key = ".".join(part for part in (table, inner) if part)
+    if found := re.match(r"Object (contains unknown|missing required) field `(.+)`", text):
+        full = f"{key}.{found[2]}" if key else found[2]
+        if found[1] == "missing required":
+            return f"{full} is missing"
+        near = difflib.get_close_matches(found[2], _keys_of(wanted, inner), 1)
+        return f"unknown key {full}" + (f"; did you mean {near[0]}?" if near else "")
     if place.startswith("key` in"):
         return f"{place.rpartition('$.')[2].rstrip('`')}: names are of a-z, 0-9, _ and -, 64 at most"
     value = content
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+    for part in inner.split(".") if inner else ():
+        value = value.get(part) if isinstance(value, Mapping) else None
     shown = "" if value is None else f" is {value!r}, but"
     return f"{key}{shown} {text[0].lower()}{text[1:]}"
 
 
-def _known_keys() -> list[str]:
-    tables = (DaemonConfig, ModelConfig, MemoryConfig, RetrievalConfig, ServerConfig, LogConfig, SourceConfig)
-    return [field for table in tables for field in table.__struct_fields__]
+def _keys_of(wanted: type, inner: str) -> list[str]:
+    """The keys of the table `inner` of a struct, or of the struct itself."""
+    fields = {field.name: field.type for field in msgspec.structs.fields(wanted)}
+    return list(fields[inner].__struct_fields__ if inner in fields else fields)

@@ -15,12 +15,14 @@ from msgspec import Meta
 from .errors import BadMessage
 
 MAX_REQUEST_BYTES = 64 << 10
+MAX_REPLY_BYTES = 32 << 20
 MAX_QUESTION_CHARACTERS = 4096
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5757"
 DEFAULT_EVENTS_ADDRESS = "tcp://127.0.0.1:5758"
 
 RequestId = Annotated[str, Meta(min_length=1, max_length=64)]
 StreamName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+TimeNs = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -29,12 +31,12 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     request_id: RequestId
     question: str
     stream: str | None = None
-    since_ns: int | None = None
-    until_ns: int | None = None
+    since_ns: TimeNs | None = None
+    until_ns: TimeNs | None = None
     max_tokens: Annotated[int, Meta(ge=1, le=4096)] = 128
     temperature: Annotated[float, Meta(ge=0, le=5)] = 0.0
     top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     pictures: bool = True
 
 
@@ -69,7 +71,7 @@ class EventsSince(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The events after a number, as far as they are still known."""
 
     request_id: RequestId
-    number: int
+    number: Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 Request = Ask | Cancel | StatusRequest | StreamsAdd | StreamsRemove | EventsSince
@@ -118,7 +120,7 @@ class AnswerEnd(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     request_id: str
     text: str
-    stream: str
+    stream: StreamName
     evidence: list[Evidence]
     since_ns: int | None
     until_ns: int | None
@@ -183,7 +185,10 @@ class StatusReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Something happened: `block`, `gap` or `state`. Numbers rise by one."""
+    """Something happened: `block`, `gap` or `state`.
+
+    Numbers rise by one, and go on above all earlier ones when the daemon is started again.
+    """
 
     number: int
     stream: str
@@ -194,11 +199,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class EventsReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The events asked for; `lost` of them are no longer known."""
+    """The events asked for, the number of the `newest` there is, and whether some asked for are `lost` by now."""
 
     request_id: str
     events: list[Event]
-    lost: int
+    newest: int
+    lost: bool
 
 
 Reply = Delta | AnswerEnd | ErrorReply | Done | StatusReply | EventsReply
@@ -211,8 +217,15 @@ _event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
 
 
 def encode(message: Request | Reply | Event) -> bytes:
-    """A message's bytes."""
-    return _encoder.encode(message)
+    """A message's bytes.
+
+    Raises:
+        BadMessage: it is larger than the other side reads.
+    """
+    data = _encoder.encode(message)
+    noun, limit = ("request", MAX_REQUEST_BYTES) if isinstance(message, Request) else ("reply", MAX_REPLY_BYTES)
+    _check_size(noun, data, limit)
+    return data
 
 
 def decode_request(data: bytes) -> Request:
@@ -221,8 +234,7 @@ def decode_request(data: bytes) -> Request:
     Raises:
         BadMessage: it is no request, or a field is out of range.
     """
-    if len(data) > MAX_REQUEST_BYTES:
-        raise BadMessage(f"the request has {len(data)} bytes; at most {MAX_REQUEST_BYTES} are read")
+    _check_size("request", data, MAX_REQUEST_BYTES)
     return _decode(_request_decoder, data)
 
 
@@ -232,6 +244,7 @@ def decode_reply(data: bytes) -> Reply:
     Raises:
         BadMessage: it is no reply; a daemon of another version may be there.
     """
+    _check_size("reply", data, MAX_REPLY_BYTES)
     return _decode(_reply_decoder, data)
 
 
@@ -244,8 +257,15 @@ def decode_event(data: bytes) -> Event:
     return _decode(_event_decoder, data)
 
 
+def _check_size(noun: str, data: bytes, limit: int) -> None:
+    if len(data) > limit:
+        raise BadMessage(f"the {noun} has {len(data)} bytes; at most {limit} are read")
+
+
 def _decode(decoder: msgspec.msgpack.Decoder[_Message], data: bytes) -> _Message:
     try:
         return decoder.decode(data)
+    except msgspec.ValidationError as exc:
+        raise BadMessage(f"the message is wrong: {exc}") from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadMessage(f"this is no message of Longwatch: {exc}") from exc

@@ -7,23 +7,29 @@ client that never reads is given up once too much waits for it, and harms no one
 from __future__ import annotations
 
 import contextlib
-import os
+import functools
+import socket
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
+from ..memory.errors import StorageError
+from ..retrieval.errors import RetrievalError
 from . import protocol
+from .config import check_addresses
 from .errors import BadMessage, Busy, ConfigError, DaemonError, QuestionRefused
 from .log import get_logger
 from .protocol import (
     Ask,
     Cancel,
+    Delta,
     Done,
     ErrorReply,
     Event,
@@ -38,9 +44,10 @@ from .protocol import (
 from .settings import ServerConfig
 
 Emit = Callable[[Reply], None]
-_LOOPBACK = ("tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://")
 _EVENTS_KEPT = 10_000
+_MESSAGES_UNDER_WAY = 16  # of a client, in ZeroMQ's hands; what comes after them waits here and is counted in bytes
 _TICK_MS = 50
+_ZAP_DOMAIN = "longwatch"
 _log = get_logger("server")
 
 
@@ -65,6 +72,7 @@ class Service(Protocol):
 
         Raises:
             DaemonError: the name is taken, or the source's configuration is wrong.
+            StorageError: the memory cannot serve a stream of this name.
         """
 
     def remove_stream(self, name: str) -> None:
@@ -73,6 +81,14 @@ class Service(Protocol):
         Raises:
             StreamUnknown: no stream has this name.
         """
+
+
+class _Outgoing(NamedTuple):
+    """A reply on its way to the server's thread."""
+
+    client: bytes
+    reply: Reply
+    of_answer: bool  # belongs to an answer under way, and is worth nothing once that is given up
 
 
 class _Waiting:
@@ -96,15 +112,15 @@ class Server:
         self._router = self._context.socket(zmq.ROUTER)
         self._events = self._context.socket(zmq.PUB)
         self._authenticator: ThreadAuthenticator | None = None
-        self._outbox: deque[tuple[bytes, Reply]] = deque()
+        self._outbox: deque[_Outgoing] = deque()
         self._published: deque[Event] = deque()
         self._kept: deque[Event] = deque(maxlen=_EVENTS_KEPT)
-        self._number = 0
+        self._number = time.time_ns() // 1000  # above those of an earlier life of the daemon
         self._waiting: dict[bytes, _Waiting] = defaultdict(_Waiting)
         self._running: dict[bytes, set[str]] = defaultdict(set)
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
         self._stopping = False
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
         try:
@@ -140,49 +156,54 @@ class Server:
 
     def _bind(self) -> None:
         config = self._config
+        check_addresses(config)
+        self._router.setsockopt(zmq.SNDHWM, _MESSAGES_UNDER_WAY)
+        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         if config.keys_folder:
             self._require_keys(Path(config.keys_folder))
-        for key, socket, address in (
+        for key, bound, address in (
             ("server.address", self._router, config.address),
             ("server.events_address", self._events, config.events_address),
         ):
-            if not config.keys_folder and not address.startswith(_LOOPBACK):
-                raise ConfigError(f"{key}: {address} is open to the network; set server.keys_folder (longwatch keys)")
-            socket.setsockopt(zmq.LINGER, 500)
-            socket.setsockopt(zmq.SNDHWM, 64)
-            socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
-            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10000)
-            socket.setsockopt(zmq.HEARTBEAT_TTL, 10000)
-            socket.setsockopt(zmq.MAXMSGSIZE, 2 * protocol.MAX_REQUEST_BYTES)
+            bound.setsockopt(zmq.LINGER, 500)
+            bound.setsockopt(zmq.IPV6, "[" in address)
+            bound.setsockopt(zmq.HEARTBEAT_IVL, 2000)
+            bound.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10000)
+            bound.setsockopt(zmq.HEARTBEAT_TTL, 10000)
+            bound.setsockopt(zmq.MAXMSGSIZE, 2 * protocol.MAX_REQUEST_BYTES)  # above it there is no reply, but an end
             try:
-                socket.bind(address)
+                bound.bind(address)
             except zmq.ZMQError as exc:
                 raise ConfigError(f"{key}: {address} cannot be bound: {zmq.strerror(exc.errno or 0)}") from exc
-        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
 
     def _require_keys(self, folder: Path) -> None:
         """Lets only clients in whose public key lies in `folder/clients`."""
+        if not (folder / "clients").is_dir():
+            raise ConfigError(f"server.keys_folder: {folder} has no folder clients; run longwatch keys {folder}")
         try:
             public, secret = zmq.auth.load_certificate(folder / "server.key_secret")
         except (OSError, ValueError) as exc:
-            raise ConfigError(f"server.keys_folder: {folder} has no server.key_secret; run longwatch keys") from exc
+            raise ConfigError(
+                f"server.keys_folder: {folder} has no readable server.key_secret; run longwatch keys {folder}"
+            ) from exc
         self._authenticator = ThreadAuthenticator(self._context)
         self._authenticator.start()
-        self._authenticator.configure_curve(domain="*", location=str(folder / "clients"))
-        for socket in (self._router, self._events):
-            socket.curve_secretkey, socket.curve_publickey = secret, public
-            socket.curve_server = True
-            socket.setsockopt(zmq.ZAP_DOMAIN, b"longwatch")
-            socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        self._authenticator.configure_curve(domain=_ZAP_DOMAIN, location=str(folder / "clients"))
+        for guarded in (self._router, self._events):
+            guarded.curve_secretkey, guarded.curve_publickey = secret, public
+            guarded.curve_server = True
+            guarded.setsockopt(zmq.ZAP_DOMAIN, _ZAP_DOMAIN.encode())
+            guarded.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
     def _serve(self) -> None:
         poller = zmq.Poller()
         poller.register(self._router, zmq.POLLIN)
-        poller.register(self._wake_read, zmq.POLLIN)
+        wake = self._wake_read.fileno()
+        poller.register(wake, zmq.POLLIN)
         while not self._stopping:
             ready = dict(poller.poll(_TICK_MS if self._waiting else 1000))
-            if self._wake_read in ready:
-                os.read(self._wake_read, 4096)
+            if wake in ready:
+                self._wake_read.recv(4096)
             if self._router in ready:
                 self._receive()
             self._send_waiting()
@@ -203,7 +224,17 @@ class Server:
                 request_id = request.request_id
                 self._handle(client, request)
             except DaemonError as exc:
-                self._queue(client, ErrorReply(request_id=request_id, code=exc.code, message=str(exc)))
+                self._refuse(client, request_id, exc.code, str(exc))
+            except StorageError as exc:
+                self._refuse(client, request_id, "memory", str(exc))
+            except RetrievalError as exc:
+                self._refuse(client, request_id, "retrieval", str(exc))
+            except Exception:  # a request that finds a mistake of ours costs its sender an answer, and nobody else
+                _log.exception("a request failed")
+                self._refuse(client, request_id, "internal", "the request failed; the daemon's log says why")
+
+    def _refuse(self, client: bytes, request_id: str, code: str, message: str) -> None:
+        self._queue(client, ErrorReply(request_id=request_id, code=code, message=message))
 
     def _handle(self, client: bytes, request: protocol.Request) -> None:
         match request:
@@ -232,30 +263,32 @@ class Server:
             raise QuestionRefused(
                 f"the question has {len(request.question)} characters; at most {protocol.MAX_QUESTION_CHARACTERS}"
             )
+        if request.since_ns is not None and request.until_ns is not None and request.until_ns < request.since_ns:
+            raise QuestionRefused("the time span ends before it begins")
         if sum(map(len, self._running.values())) >= self._config.answers_at_once:
             raise Busy(f"{self._config.answers_at_once} questions are being answered; ask again in a moment")
-        running = self._running[client]
-        if request.request_id in running:
+        if request.request_id in self._running.get(client, ()):
             raise QuestionRefused(f"request {request.request_id} is being answered already")
-        self._service.ask(request, (client, request.request_id), lambda reply: self._queue(client, reply))
-        running.add(request.request_id)  # replies leave by the outbox, which this thread empties: not before this
+        emit = functools.partial(self._queue, client, of_answer=True)
+        self._service.ask(request, (client, request.request_id), emit)
+        self._running[client].add(request.request_id)  # before any reply leaves: this thread empties the outbox
 
     def _events_since(self, request: EventsSince) -> EventsReply:
         events = [event for event in self._kept if event.number > request.number]
         known_from = self._kept[0].number if self._kept else self._number + 1
-        lost = max(0, known_from - request.number - 1)
-        return EventsReply(request_id=request.request_id, events=events, lost=lost)
+        lost = request.number + 1 < known_from
+        return EventsReply(request_id=request.request_id, events=events, newest=self._number, lost=lost)
 
-    def _queue(self, client: bytes, reply: Reply) -> None:
-        self._outbox.append((client, reply))
+    def _queue(self, client: bytes, reply: Reply, of_answer: bool = False) -> None:
+        self._outbox.append(_Outgoing(client, reply, of_answer))
         self._wake()
 
     def _send_waiting(self) -> None:
         while self._outbox:
-            client, reply = self._outbox.popleft()
-            if not isinstance(reply, protocol.Delta):
-                self._running[client].discard(reply.request_id)
-            data = protocol.encode(reply)
+            client, reply, of_answer = self._outbox.popleft()
+            if of_answer and not self._still_wanted(client, reply):
+                continue
+            data = _encode(reply)
             waiting = self._waiting[client]
             waiting.frames.append(data)
             waiting.bytes += len(data)
@@ -272,6 +305,16 @@ class Server:
             except zmq.ZMQError:
                 self._give_up(client)
             self._waiting.pop(client, None)
+
+    def _still_wanted(self, client: bytes, reply: Reply) -> bool:
+        """Whether the answer that a reply belongs to has not been given up. Its last reply ends it."""
+        running = self._running.get(client, set())
+        wanted = reply.request_id in running
+        if not isinstance(reply, Delta):
+            running.discard(reply.request_id)
+        if not running:
+            self._running.pop(client, None)
+        return wanted
 
     def _give_up(self, client: bytes) -> None:
         """The client is gone: nothing it asked for is worked on any more."""
@@ -295,8 +338,8 @@ class Server:
                 self._events.send(protocol.encode(event), zmq.NOBLOCK)
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full of wakes already
-            os.write(self._wake_write, b"\0")
+        with contextlib.suppress(OSError):  # full of wakes already, or closed
+            self._wake_write.send(b"\0")
 
     def _close(self) -> None:
         if self._authenticator is not None:
@@ -305,3 +348,12 @@ class Server:
         self._router.close()
         self._events.close()
         self._context.term()
+        self._wake_read.close()
+        self._wake_write.close()
+
+
+def _encode(reply: Reply) -> bytes:
+    try:
+        return protocol.encode(reply)
+    except BadMessage as exc:
+        return protocol.encode(ErrorReply(request_id=reply.request_id, code=exc.code, message=str(exc)))

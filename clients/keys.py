@@ -1,0 +1,59 @@
+"""Key folders: who may reach a daemon over a network, and by which keys."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import zmq
+import zmq.auth
+
+from .errors import BadKeys
+
+
+def make(folder: Path, clients: int) -> list[Path]:
+    """Makes what is missing: the daemon's keys, and `client-1`, `client-2`, … with those of each client.
+
+    Keys that are there stay as they are, so that more clients can be let in later. Secret keys are readable by
+    their owner only.
+
+    Returns:
+        the folders to be handed to the clients.
+
+    Raises:
+        BadKeys: the folder cannot be written.
+    """
+    allowed = folder / "clients"
+    handed_out = [folder / f"client-{number}" for number in range(1, clients + 1)]
+    before = os.umask(0o077)
+    try:
+        for each in (allowed, *handed_out):
+            each.mkdir(parents=True, exist_ok=True)
+        if not (folder / "server.key_secret").exists():
+            zmq.auth.create_certificates(folder, "server")
+        for own in handed_out:
+            if not (own / "client.key_secret").exists():
+                zmq.auth.create_certificates(own, "client")
+            (allowed / f"{own.name}.key").write_bytes((own / "client.key").read_bytes())
+            (own / "server.key").write_bytes((folder / "server.key").read_bytes())
+    except OSError as exc:
+        raise BadKeys(f"{folder}: keys cannot be written: {exc.strerror}") from exc
+    finally:
+        os.umask(before)
+    return handed_out
+
+
+def use(socket: zmq.Socket[bytes], folder: Path) -> None:
+    """Makes a client's socket speak with the keys of its folder.
+
+    Raises:
+        BadKeys: the folder lacks `client.key_secret` or `server.key`.
+    """
+    try:
+        public, secret = zmq.auth.load_certificate(folder / "client.key_secret")
+        server, _ = zmq.auth.load_certificate(folder / "server.key")
+    except (OSError, ValueError) as exc:
+        raise BadKeys(f"{folder}: holds no readable client.key_secret and server.key; see longwatch keys") from exc
+    if secret is None:
+        raise BadKeys(f"{folder}: client.key_secret holds no secret key")
+    socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = public, secret, server
