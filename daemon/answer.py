@@ -18,7 +18,7 @@ from .log import get_logger
 from .model.attention import Context
 from .model.decoding import sample
 from .model.video_lm import VideoLM
-from .protocol import AnswerEnd, Ask, Delta, Evidence, Reply
+from .protocol import AnswerEnd, Ask, Delta, ErrorReply, Evidence, Reply
 from .stream import Stream
 
 EVIDENCE_BLOCKS = 8
@@ -30,7 +30,7 @@ class Answer:
     """A question being answered in short steps, so that frames and other answers go on beside it.
 
     Args:
-        emit: takes each `Delta`, and the `AnswerEnd`.
+        emit: takes each `Delta`, and the `AnswerEnd` or `ErrorReply`.
         heads: the model's retrieval heads, or None where it has no calibration.
     """
 
@@ -51,6 +51,10 @@ class Answer:
         self._began = time.perf_counter()
         self._first_token = 0.0
         self.steps = self._steps()
+
+    def fail(self, code: str, message: str) -> None:
+        """Tells the client that there will be no answer."""
+        self.emit(ErrorReply(request_id=self.request.request_id, code=code, message=message))
 
     def _steps(self) -> Iterator[None]:
         """The whole life; each `next` is a short piece of work on the engine's thread.

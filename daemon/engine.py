@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
 
 import psutil
 import torch
@@ -27,12 +29,13 @@ from .config import DaemonConfig, convert
 from .errors import DaemonError, StreamExists, StreamUnknown
 from .log import get_logger
 from .model.video_lm import VideoLM
-from .protocol import Ask, ErrorReply, StatusReply
+from .protocol import Ask, StatusReply
 from .server import Emit
 from .stream import Publish, Stream
 
 _RETENTION_SECONDS = 60.0
 _IDLE_SECONDS = 0.5
+_ORDER_SECONDS = 60.0
 _log = get_logger("engine")
 Key = tuple[bytes, str]
 
@@ -52,8 +55,10 @@ class Engine:
         self._publish = publish
         self._layout = SignatureLayout(heads)
         self._streams: dict[str, Stream] = {}
-        self._answers: deque[tuple[Key, Answer]] = deque()
-        self._work = threading.Condition()
+        self._answers: dict[Key, Answer] = {}  # in the order of their turns
+        self._orders: deque[tuple[Callable[[], None], Future[None]]] = deque()
+        self._lock = threading.Lock()  # over the answers, which the server's thread adds and cancels
+        self._something_to_do = threading.Event()
         self._turns: deque[str] = deque()
         self._stopping = False
         self._began, self._retention_at = time.monotonic(), 0.0
@@ -79,7 +84,7 @@ class Engine:
     def stop(self) -> None:
         """Stops watching and answering; what was encoded is in the memory."""
         self._stopping = True
-        self._wake()
+        self._something_to_do.set()
         if self._thread.ident is not None:
             self._thread.join(timeout=30)
         for stream in self._streams.values():
@@ -104,34 +109,37 @@ class Engine:
             heads=self._heads,
             emit=emit,
         )
-        with self._work:
-            self._answers.append((key, answer))
-            self._work.notify()
+        with self._lock:
+            self._answers[key] = answer
+        self._something_to_do.set()
 
     def cancel(self, key: Key) -> None:
         """See `Service.cancel`."""
-        with self._work:
-            for other, answer in self._answers:
-                if other == key:
-                    answer.cancelled = True
+        with self._lock:
+            if key in self._answers:
+                self._answers[key].cancelled = True
 
     def add_stream(self, name: str, source: dict[str, object]) -> None:
         """See `Service.add_stream`."""
         config = convert(source, SourceConfig, f"stream {name}")
-        with self._work:
+
+        def open_it() -> None:
             if name in self._streams:
                 raise StreamExists(f"a stream {name} is there already; remove it first, or take another name")
-            stream = self._open(name, config)
-        stream.start()
+            self._open(name, config).start()
+
+        self._on_own_thread(open_it)
 
     def remove_stream(self, name: str) -> None:
         """See `Service.remove_stream`."""
-        with self._work:
+
+        def close_it() -> None:
             if name not in self._streams:
                 raise StreamUnknown(self._no_stream(name))
-            stream = self._streams.pop(name)
             self._turns.remove(name)
-        stream.stop()
+            self._streams.pop(name).stop()
+
+        self._on_own_thread(close_it)
 
     def status(self, request_id: str) -> StatusReply:
         """See `Service.status`."""
@@ -163,18 +171,18 @@ class Engine:
     def _run(self) -> None:
         torch.set_grad_enabled(False)
         while not self._stopping:
+            self._something_to_do.clear()  # before looking: what comes while we look is not slept over
             try:
                 worked = self._turn()
             except Exception:
                 _log.exception("a step failed")
                 worked = False
             if not worked:
-                with self._work:
-                    if not self._answers and not self._stopping:
-                        self._work.wait(_IDLE_SECONDS)
+                self._something_to_do.wait(_IDLE_SECONDS)
 
     def _turn(self) -> bool:
-        """One step of an answer, one of a stream, and retention when it is due."""
+        """What others want done, one step of an answer, one of a stream, and retention when it is due."""
+        self._obey()
         answered = self._step_answer()
         encoded = self._step_stream()
         if time.monotonic() >= self._retention_at:
@@ -183,36 +191,45 @@ class Engine:
         return answered or encoded
 
     def _step_answer(self) -> bool:
-        with self._work:
-            if not self._answers:
+        """Gives the next answer in turn one step."""
+        with self._lock:
+            key = next(iter(self._answers), None)
+            if key is None:
                 return False
-            key, answer = self._answers.popleft()
-        failure = None
+            answer = self._answers[key] = self._answers.pop(key)
         try:
             next(answer.steps)
         except StopIteration:
-            return True
+            self._answers.pop(key)
         except (DaemonError, StorageError, RetrievalError) as exc:
-            failure = (getattr(exc, "code", "memory" if isinstance(exc, StorageError) else "question"), str(exc))
+            self._answers.pop(key).fail(getattr(exc, "code", "memory"), str(exc))
         except BaseException:
-            failure = ("internal", "the answer failed; the daemon's log says why")
+            self._answers.pop(key).fail("internal", "the answer failed; the daemon's log says why")
             raise
-        finally:
-            if failure is not None:
-                answer.emit(ErrorReply(request_id=answer.request.request_id, code=failure[0], message=failure[1]))
-        if failure is None:
-            with self._work:
-                self._answers.append((key, answer))
         return True
+
+    def _obey(self) -> None:
+        """Carries out what other threads want done on this one."""
+        while self._orders:
+            order, done = self._orders.popleft()
+            try:
+                order()
+                done.set_result(None)
+            except (DaemonError, StorageError, RetrievalError) as exc:
+                done.set_exception(exc)
+
+    def _on_own_thread(self, order: Callable[[], None]) -> None:
+        """Has the engine's thread do something between two steps; raises here what it raises there."""
+        done: Future[None] = Future()
+        self._orders.append((order, done))
+        self._something_to_do.set()
+        done.result(_ORDER_SECONDS)
 
     def _step_stream(self) -> bool:
         """Gives the next stream in turn that has something to do one step."""
         for _ in range(len(self._turns)):
-            with self._work:
-                if not self._turns:
-                    return False
-                self._turns.rotate(-1)
-                stream = self._streams[self._turns[-1]]
+            self._turns.rotate(-1)
+            stream = self._streams[self._turns[-1]]
             try:
                 if stream.step():
                     stream.encode_error = ""
@@ -250,7 +267,7 @@ class Engine:
             retriever=retriever,
             layout=self._layout,
             publish=self._publish,
-            arrived=self._wake,
+            arrived=self._something_to_do.set,
         )
         self._streams[name] = stream
         self._turns.append(name)
@@ -270,7 +287,3 @@ class Engine:
     def _retriever_name(self) -> str:
         name = self._config.retrieval.retriever
         return "rekv (the model has no calibration)" if name == "heads" and self._heads is None else name
-
-    def _wake(self) -> None:
-        with self._work:
-            self._work.notify()

@@ -16,3 +16,5 @@ class CalibrationError(RetrievalError):
 
 class TimeSpanError(RetrievalError):
     """A time span ends before it begins, or names a time that no clock shows."""
+
+    code = "question"
