@@ -38,9 +38,9 @@ def imports(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1]
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            found |= {".".join([*base, name]) for name in names}
+            base = [*package[: len(package) - node.level + 1], *(node.module.split(".") if node.module else [])]
+            is_package = (ROOT / Path(*base)).is_dir()
+            found |= {".".join([*base, alias.name] if is_package else base) for alias in node.names}
     return found
 
 
