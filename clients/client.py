@@ -161,7 +161,8 @@ class Client:
             last = self.events_since(_NO_EVENT_YET).newest if after is None else after
             complete = after is None
             while True:
-                event = protocol.decode_event(socket.recv()) if complete and socket.poll(quiet_seconds * 1000) else None
+                heard = complete and socket.poll(int(quiet_seconds * 1000))
+                event = protocol.decode_event(socket.recv()) if heard else None
                 if event is not None and event.number <= last:
                     continue  # had already when it was asked for
                 complete = True

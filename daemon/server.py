@@ -223,12 +223,8 @@ class Server:
                 request = protocol.decode_request(frames[0])
                 request_id = request.request_id
                 self._handle(client, request)
-            except DaemonError as exc:
-                self._refuse(client, request_id, exc.code, str(exc))
-            except StorageError as exc:
-                self._refuse(client, request_id, "memory", str(exc))
-            except RetrievalError as exc:
-                self._refuse(client, request_id, "retrieval", str(exc))
+            except (DaemonError, StorageError, RetrievalError) as exc:
+                self._refuse(client, request_id, getattr(exc, "code", "memory"), str(exc))
             except Exception:  # a request that finds a mistake of ours costs its sender an answer, and nobody else
                 _log.exception("a request failed")
                 self._refuse(client, request_id, "internal", "the request failed; the daemon's log says why")

@@ -89,7 +89,8 @@ def status_reply(request_id: str, streams: dict[str, dict[str, object]]) -> Stat
 class EchoService:
     """Answers with the question's words, a word a delta, on a thread of its own; what is special is asked for by name.
 
-    `wait` never ends before it is cancelled, `big PICTURES` ends with so many MiB, `stumble` is a mistake of ours.
+    `wait` never ends before it is cancelled, `brood` says nothing before that, `big PICTURES` ends with so many MiB,
+    `stumble` is a mistake of ours.
     """
 
     def __init__(self) -> None:
@@ -123,6 +124,8 @@ class EchoService:
             raise StreamUnknown(f"no stream {name}")
 
     def _answer(self, request: Ask, key: Key, emit: Emit) -> None:
+        if request.question == "brood":
+            self.cancelled[key].wait()
         for word in request.question.split():
             emit(Delta(request_id=request.request_id, text=f"{word} "))
         picture = b"jpeg"

@@ -1,0 +1,239 @@
+"""The command line against a real server, and the times that people type."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import cv2
+import numpy as np
+import pytest
+
+from longwatch.clients import Client, pictures
+from longwatch.clients.errors import BadAddress, BadFolder, BadKeys, BadTime, ClientTimeout
+from longwatch.clients.when import SECOND_NS, clock, parse_span, parse_time, parse_zone
+from longwatch.daemon.demo import free_ports
+
+from .wire import MARCH_2_NS, Wire, answer_end, running
+
+NOW_NS = MARCH_2_NS + 3600 * SECOND_NS  # 11:00, the newest time that the yard has seen
+
+
+def at(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * SECOND_NS
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[Wire]:
+    with running() as wire:
+        yield wire
+
+
+def start(wire: Wire, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "longwatch.clients.cli", *arguments]
+    environment = {**os.environ, "LONGWATCH_ADDRESS": wire.config.address, "COLUMNS": "200"}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(wire: Wire, folder: Path, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of `longwatch ARGUMENTS`."""
+    process = start(wire, folder, *arguments)
+    out, err = process.communicate(timeout=20)
+    assert "Traceback" not in err
+    return process.returncode, out, err
+
+
+def test_ask_prints_the_answer_its_evidence_and_the_gaps_and_saves_the_pictures(wire: Wire, tmp_path: Path) -> None:
+    code, out, err = run(wire, tmp_path, "ask", "who came?", "--stream", "yard", "--tz", "Europe/Berlin")
+    assert (code, err) == (0, "")
+    answer, *table = out.splitlines()
+    assert answer.strip() == "who came?"
+    assert "2026-03-02 11:00:00" in table[1]  # 10:00 UTC
+    assert table[2].startswith("no video from 2026-03-02 11:00:00 to 2026-03-02 11:01:00")
+    (picture,) = (tmp_path / "longwatch-evidence").iterdir()
+    assert picture.name == "yard-2026-03-02T10-00-00-7.jpg"
+    assert picture.read_bytes() == b"jpeg"
+
+
+def test_ask_in_json_is_one_line_with_paths_of_pictures(wire: Wire, tmp_path: Path) -> None:
+    code, out, _ = run(wire, tmp_path, "ask", "who came?", "--json", "--pictures", "seen", "--since", "-10m")
+    told = json.loads(out)
+    assert (code, told["text"], told["evidence"][0]["picture"]) == (
+        0,
+        "who came?",
+        "seen/yard-2026-03-02T10-00-00-7.jpg",
+    )
+    assert wire.service.asked[-1].since_ns == NOW_NS - 600 * SECOND_NS
+
+
+def test_times_reach_the_daemon_as_the_stream_s_own(wire: Wire, tmp_path: Path) -> None:
+    run(wire, tmp_path, "ask", "who came?", "--at", "11:30")
+    asked = wire.service.asked[-1]
+    assert (asked.since_ns, asked.until_ns) == (at("2026-03-01T11:30:00"), at("2026-03-01T11:30:59"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["ask", "who?", "--stream", "garden"], 4, "no stream garden; there are: yard"),
+        (["ask", ""], 4, "the question is empty"),
+        (["ask", "a" * 100_000], 4, "bytes; at most 65536 are read"),
+        (["ask", "who?", "--at", "noon"], 2, "'noon' is no time; write 14:03, 14:03:20, 2026-03-02T14:03:20 or -10m"),
+        (["ask", "who?", "--tz", "Mars"], 2, "'Mars' is no time zone; write UTC, local or a name like Europe/Berlin"),
+        (["status", "--address", "nonsense"], 2, "'nonsense' is no address; write tcp://HOST:PORT"),
+        (["status", "--keys", "nowhere"], 2, "nowhere: holds no readable client.key_secret and server.key"),
+        (["streams", "remove", "garden"], 4, "no stream garden"),
+        (["streams", "add", "No!", "x"], 4, "the message is wrong: Expected `str` matching regex"),
+        (["validate", "none.toml"], 2, "none.toml: No such file or directory"),
+        (["ask", "who?", "--pictures", "/proc/nowhere"], 2, "/proc/nowhere: pictures cannot be saved"),
+    ],
+    ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_sentence_and_an_exit_code(
+    wire: Wire, tmp_path: Path, arguments: list[str], code: int, sentence: str
+) -> None:
+    returned, _, err = run(wire, tmp_path, *arguments)
+    assert (returned, len(err.splitlines())) == (code, 1), err
+    assert err.startswith("longwatch: ")
+    assert sentence in err
+
+
+def test_without_a_daemon_every_command_says_so_and_none_hangs(wire: Wire, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    processes = [
+        start(wire, tmp_path, *command, "--address", f"tcp://127.0.0.1:{port}")
+        for command in (["ask", "who?"], ["status"], ["streams", "list"], ["streams", "add", "a", "0"])
+    ]
+    for process in processes:
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 3
+        assert err.startswith(f"longwatch: no daemon answers at tcp://127.0.0.1:{port}; start one with longwatch serve")
+
+
+def test_streams_are_added_shown_and_removed_and_addresses_are_no_markup(wire: Wire, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").touch()
+    assert run(wire, tmp_path, "streams", "add", "clip", "clip.mp4", "--fps", "2", "--pace", "fast")[0] == 0
+    assert wire.service.streams["clip"] == {"url": f"{tmp_path}/clip.mp4", "fps": 2.0, "pace": "fast"}
+    _, listed, _ = run(wire, tmp_path, "streams", "list")
+    assert "scene://[::1]:sun:[/]" in listed
+    assert "clip.mp4" in listed
+    assert run(wire, tmp_path, "streams", "remove", "clip")[0] == 0
+    code, out, _ = run(wire, tmp_path, "status", "--json")
+    assert (code, [stream["name"] for stream in json.loads(out)["streams"]]) == (0, ["yard"])
+
+
+def test_chat_answers_line_by_line_until_an_empty_one(wire: Wire, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "longwatch.clients.cli", "chat", "--address", wire.config.address]
+    lines = "who came?\nstumble\nand when?\n\nnot asked\n"
+    done = subprocess.run(command, cwd=tmp_path, input=lines, capture_output=True, text=True, check=True, timeout=20)
+    assert [asked.question for asked in wire.service.asked[-2:]] == ["who came?", "and when?"]
+    assert done.stderr == "the request failed; the daemon's log says why\n"
+
+
+def test_an_interrupted_ask_cancels_its_answer(wire: Wire, tmp_path: Path) -> None:
+    process = start(wire, tmp_path, "ask", "wait for me")
+    assert process.stdout is not None
+    assert process.stdout.read(1) == "w"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert "Traceback" not in err
+    assert next(reversed(wire.service.cancelled.values())).wait(5)
+
+
+def test_serve_hands_over_to_the_daemon_s_program(wire: Wire, tmp_path: Path) -> None:
+    assert run(wire, tmp_path, "serve", "none.toml") == (2, "", "longwatch: none.toml: No such file or directory\n")
+
+
+def test_closing_the_iterator_cancels_the_answer(wire: Wire) -> None:
+    with wire.client() as client:
+        pieces = client.ask_stream("wait")
+        next(pieces)
+        pieces.close()  # type: ignore[attr-defined]
+        assert next(reversed(wire.service.cancelled.values())).wait(5)
+        assert client.ask("next").text == "next"  # late pieces of the cancelled one are passed over
+
+
+def test_a_daemon_that_says_nothing_is_a_timeout_and_the_answer_is_cancelled(wire: Wire) -> None:
+    with wire.client(timeout_seconds=0.5) as client:
+        with pytest.raises(ClientTimeout, match=r"said nothing for 0\.5 s"):
+            client.ask("brood")
+        assert next(reversed(wire.service.cancelled.values())).wait(5)
+        assert client.ask("next").text == "next"
+
+
+def test_an_address_or_keys_that_are_none_are_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(BadAddress, match="is no address; write tcp://HOST:PORT"):
+        Client("127.0.0.1")
+    with pytest.raises(BadKeys, match="holds no readable"):
+        Client(keys_folder=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "seconds"),
+    [
+        ("10:59", "2026-03-02T10:59:00", 60),
+        ("10:59:30", "2026-03-02T10:59:30", 1),
+        ("11:01", "2026-03-01T11:01:00", 60),  # not yet today: yesterday
+        ("-10m", "2026-03-02T10:50:00", 1),
+        ("-2d", "2026-02-28T11:00:00", 1),
+        ("2026-02-28", "2026-02-28T00:00:00", 86400),
+        ("2026-02-28T23:59", "2026-02-28T23:59:00", 60),
+        ("2026-02-28T23:59:59+01:00", "2026-02-28T22:59:59", 1),
+        ("2026-02-28T23:59+01:00", "2026-02-28T22:59:00", 60),
+    ],
+)
+def test_a_time_is_read_from_the_newest_moment_of_the_stream(text: str, start: str, seconds: int) -> None:
+    assert parse_time(text, NOW_NS) == (at(start), seconds * SECOND_NS)
+
+
+def test_a_time_is_read_and_shown_in_the_zone_that_was_named() -> None:
+    berlin = parse_zone("Europe/Berlin")
+    assert parse_time("11:59", NOW_NS, berlin)[0] == at("2026-03-02T10:59:00")
+    assert parse_time("2026-07-01T12:00", NOW_NS, berlin)[0] == at("2026-07-01T10:00:00")
+    assert clock(NOW_NS, berlin) == "2026-03-02 12:00:00"
+    assert (parse_zone("UTC"), berlin) == (UTC, ZoneInfo("Europe/Berlin"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "25:00", "12:60", "noon", "-10", "-10y", "2026-13-01", "1969-12-31", "9999-01-01"]
+)
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(BadTime):
+        parse_time(text, NOW_NS)
+
+
+def test_a_span_is_open_where_nothing_is_said_and_at_stands_alone() -> None:
+    assert parse_span("10:30", None, None, NOW_NS) == (at("2026-03-02T10:30:00"), None)
+    assert parse_span(None, None, "10:30:10", NOW_NS) == (at("2026-03-02T10:30:08"), at("2026-03-02T10:30:12"))
+    assert parse_span("-99999d", None, None, NOW_NS) == (0, None)
+    for mistake in (("10:30", None, "10:30"), ("10:30", "10:29", None)):
+        with pytest.raises(BadTime):
+            parse_span(*mistake, NOW_NS)
+
+
+def test_a_picture_is_drawn_in_half_blocks_of_its_colours_and_a_broken_one_not_at_all() -> None:
+    image = np.zeros((60, 80, 3), np.uint8)
+    image[:, 40:] = (0, 0, 255)  # the right half is red
+    encoded = cv2.imencode(".png", image)[1].tobytes()
+    lines = pictures.draw(encoded).splitlines()
+    assert len(lines) == 24
+    cells = lines[0].split("▀")
+    assert cells[1] == "\x1b[38;2;0;0;0;48;2;0;0;0m"
+    assert cells[-2] == "\x1b[38;2;255;0;0;48;2;255;0;0m"
+    assert pictures.draw(b"no picture") == ""
+
+
+def test_pictures_that_cannot_be_saved_are_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadFolder, match="pictures cannot be saved"):
+        pictures.save(answer_end("1", "yes"), tmp_path / "file")
