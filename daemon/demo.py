@@ -41,6 +41,7 @@ PAST_KINDS = ("door then", "lamp then", "sign then", "there then", "appear", "co
 NOW_KINDS = ("door now", "lamp now", "there now")
 OLD_SECONDS = 300
 _SLACK_NS = 2_000_000_000
+_MARK = ".longwatch-demo"
 _CONFIG = """
 [memory]
 folder = "{folder}/store"
@@ -211,6 +212,16 @@ def print_table(answers: Sequence[Asked], console: Console) -> None:
     console.print(table)
 
 
+def _clear(folder: Path) -> None:
+    """An empty folder; one that an earlier demo made is emptied, any other that holds something is left alone."""
+    mark = folder / _MARK
+    if folder.exists() and any(folder.iterdir()) and not mark.exists():
+        raise SystemExit(f"longwatch: {folder} holds other things; give the demo a folder of its own with --folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    mark.touch()
+
+
 def main() -> None:
     """Runs the demo; exit code 1 where fewer than three quarters of the answers are right."""
     parser = argparse.ArgumentParser(prog="longwatch demo")
@@ -220,8 +231,7 @@ def main() -> None:
     options = parser.parse_args()
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 140)
     folder: Path = options.folder.resolve()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    _clear(folder)
     port, events_port = free_ports(2)
     url = URL.format(seed=options.seed)
     moments = scene_moments(Scene.from_url(url), MINUTES * 60)
