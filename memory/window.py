@@ -17,7 +17,12 @@ class WindowBlock(NamedTuple):
 
 
 class Window:
-    """Sink and newest whole blocks, oldest first, in one buffer a kind that never grows.
+    """Sink and newest whole blocks, oldest first, in one buffer a kind that grows only for a block larger than itself.
+
+    When blocks slide out, the sink moves up to those that stay; only where the buffer ends does everything move
+    back to its front, so that a frame costs its own tokens and not the window's.
+
+        |sink|b1|b2|b3|          |    →    |  |sink|b2|b3|b4|      |    →    |sink|b6|b7|b8|          |
 
     Args:
         sink_keys, sink_values: `[L, H, S, D]`, keys before rotary; never dropped.
@@ -28,23 +33,24 @@ class Window:
         self.window_tokens = window_tokens
         self.sink_tokens = sink_keys.shape[2]
         self.blocks: deque[WindowBlock] = deque()
-        self._used = self.sink_tokens
-        self._buffers = [self._reserve(sink, 2 * window_tokens) for sink in (sink_keys, sink_values)]
+        self._sinks = (sink_keys, sink_values)
+        self._first, self._end = 0, self.sink_tokens
+        self._buffers = [self._reserve(sink, 2 * window_tokens) for sink in self._sinks]
 
     @property
     def keys(self) -> Tensor:
         """`[L, H, S + W, D]`: the sink, then the blocks in order. A view: valid until the next append."""
-        return self._buffers[0][:, :, : self._used]
+        return self._buffers[0][:, :, self._first : self._end]
 
     @property
     def values(self) -> Tensor:
         """As `keys`."""
-        return self._buffers[1][:, :, : self._used]
+        return self._buffers[1][:, :, self._first : self._end]
 
     @property
     def tokens(self) -> int:
         """Tokens of the blocks, the sink not counted."""
-        return self._used - self.sink_tokens
+        return self._end - self._first - self.sink_tokens
 
     def append(self, block_id: int, keys: Tensor, values: Tensor) -> list[int]:
         """Takes the newest block `[L, H, T, D]` in. Returns the ids of those that slid out."""
@@ -56,23 +62,33 @@ class Window:
             old = self.blocks.popleft()
             left -= old.tokens
             slid_out.append(old.block_id)
-        self._shift(self.tokens - left)
-        if self._used + tokens > self._buffers[0].shape[2]:
-            self._buffers = [self._reserve(buffer[:, :, : self._used], 2 * tokens) for buffer in self._buffers]
+        self._drop(self.tokens - left)
+        self._make_room(tokens)
         for buffer, new in zip(self._buffers, (keys, values), strict=True):
-            buffer[:, :, self._used : self._used + tokens] = new
-        self._used += tokens
+            buffer[:, :, self._end : self._end + tokens] = new
+        self._end += tokens
         self.blocks.append(WindowBlock(block_id, tokens))
         return slid_out
 
-    def _shift(self, tokens: int) -> None:
-        """Closes the hole that `tokens` tokens left behind the sink."""
+    def _drop(self, tokens: int) -> None:
+        """Moves the sink up over the oldest `tokens` tokens."""
         if not tokens:
             return
-        for buffer in self._buffers:
-            kept = buffer[:, :, self.sink_tokens + tokens : self._used].clone()
-            buffer[:, :, self.sink_tokens : self._used - tokens] = kept
-        self._used -= tokens
+        self._first += tokens
+        for buffer, sink in zip(self._buffers, self._sinks, strict=True):
+            buffer[:, :, self._first : self._first + self.sink_tokens] = sink
+
+    def _make_room(self, tokens: int) -> None:
+        """Sees to it that `tokens` tokens fit in behind the newest block."""
+        capacity = self._buffers[0].shape[2]
+        if self._end + tokens <= capacity:
+            return
+        if self._end - self._first + tokens > capacity:
+            self._buffers = [self._reserve(kept, 2 * tokens) for kept in (self.keys, self.values)]
+        else:
+            for buffer, kept in zip(self._buffers, (self.keys.clone(), self.values.clone()), strict=True):
+                buffer[:, :, : kept.shape[2]] = kept
+        self._first, self._end = 0, self._end - self._first
 
     def _reserve(self, filled: Tensor, more: int) -> Tensor:
         layers, heads, used, dim = filled.shape

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from ..errors import ModelError
+
 NAME = "longwatch"
 
 
@@ -57,10 +59,17 @@ AttentionMaskInterface.register(NAME, _no_mask)
 
 
 class Rotation:
-    """A text model's own rotary embedding, applied at positions of our choice."""
+    """A text model's own rotary embedding, applied at positions of our choice.
+
+    Raises:
+        ModelError: its frequencies change with the length seen, so that no rotated key could be kept.
+    """
 
     def __init__(self, text: Any) -> None:
         self._embedding = text.rotary_emb
+        kind = str(getattr(self._embedding, "rope_type", "default"))
+        if "dynamic" in kind or kind == "longrope":
+            raise ModelError(f"model.name: rotary scaling {kind} is not supported; default, linear, yarn, llama3 are")
         self._apply = sys.modules[type(text).__module__].apply_rotary_pos_emb
         # At position 0 the model's own pass has multiplied by this already (YaRN): it must not happen twice.
         self._scaling = float(getattr(self._embedding, "attention_scaling", 1.0))
@@ -206,13 +215,14 @@ class Context:
         end = self.tokens + self._pending
         self._keys[layer, :, self.tokens : end] = self._rotation.turn(key, self._angles)[0]
         self._values[layer, :, self.tokens : end] = value[0]
+        seen_keys, seen_values = self._keys[layer, None, :, :end], self._values[layer, None, :, :end]
+        turned = self._rotation.turn(query, self._angles)
+        if self._mask is None:
+            # One token: the query heads of a KV head stand as its rows. A sixth off a bfloat16 step on a CPU.
+            grouped = turned.reshape(1, key.shape[1], -1, key.shape[3])
+            return scaled_dot_product_attention(grouped, seen_keys, seen_values, scale=scaling).reshape(query.shape)
         return scaled_dot_product_attention(
-            self._rotation.turn(query, self._angles),
-            self._keys[layer, None, :, :end],
-            self._values[layer, None, :, :end],
-            attn_mask=self._mask,
-            scale=scaling,
-            enable_gqa=True,
+            turned, seen_keys, seen_values, attn_mask=self._mask, scale=scaling, enable_gqa=True
         )
 
     def finish(self) -> None:

@@ -25,6 +25,7 @@ transformers_logging.set_verbosity_error()
 
 EMBEDDED = Path(__file__).parent / "embedded"
 _SUPPORTED = "llava_onevision"
+_UNUSED = (".head.", "post_layernorm", "image_newline")  # weights that a stream never runs through
 
 
 class LlavaOnevision:
@@ -46,20 +47,24 @@ class LlavaOnevision:
             if config.model_type != _SUPPORTED:
                 raise ModelError(f"model.name: {name} is a {config.model_type} model; only {_SUPPORTED} can watch yet")
             self.tokenizer = AutoTokenizer.from_pretrained(name)
-            model = LlavaOnevisionForConditionalGeneration.from_pretrained(name, dtype=dtype)
-            preprocessor = json.loads(_read(name, "preprocessor_config.json") or "{}")
+            model, loading = LlavaOnevisionForConditionalGeneration.from_pretrained(
+                name, dtype=dtype, use_safetensors=True, output_loading_info=True
+            )
+            self.model = model.to(device).eval()
+            preprocessor = _preprocessing(name)
         except (OSError, ValueError, RuntimeError, SafetensorError) as exc:
-            reason = str(exc).split("\n", 1)[0]
+            reason = str(exc).split("\n", 1)[0].rstrip(".")
             raise ModelError(
-                f"model.name: {name} cannot be loaded ({reason}); see the README's list of models"
+                f"model.name: {name} cannot be loaded ({reason}); give a folder or a reachable Hugging Face id"
+                " of a LLaVA-OneVision checkpoint, or 'embedded'"
             ) from exc
-        self.model = model.to(device).eval()
+        _refuse_holes(name, loading["missing_keys"])
         self.text: Any = self.model.model.language_model
         self.head: Any = self.model.lm_head
         self.preprocessor = Preprocessor(preprocessor)
         video_token = self.tokenizer.convert_ids_to_tokens(config.video_token_index)
         self.prompt = Prompt(self.tokenizer, self._chat_template(name), video_token)
-        self.stop_ids = self._stop_ids()
+        self.stop_ids = self._stop_ids() | self.prompt.stop_ids
         self.fingerprint = _fingerprint(name)
 
     @torch.inference_mode()
@@ -85,18 +90,32 @@ class LlavaOnevision:
         return interpolate(grid, size=(half, half), mode="bilinear").flatten(2).transpose(1, 2)
 
     def _chat_template(self, name: str) -> str | None:
-        if self.tokenizer.chat_template:
-            return str(self.tokenizer.chat_template)
+        """The processor's template; the tokenizer's, which may know text only, is the last resort."""
         if text := _read(name, "chat_template.jinja"):
             return text
         if text := _read(name, "chat_template.json"):
             return str(json.loads(text)["chat_template"])
-        return None
+        return self.tokenizer.chat_template and str(self.tokenizer.chat_template)
 
     def _stop_ids(self) -> frozenset[int]:
         stop = self.model.generation_config.eos_token_id
         named = [stop] if isinstance(stop, int) else list(stop or [])
         return frozenset(i for i in [*named, self.tokenizer.eos_token_id] if i is not None)
+
+
+def _preprocessing(name: str) -> dict[str, Any]:
+    """A checkpoint's preprocessing values, which transformers writes into a file of their own or of the processor."""
+    if text := _read(name, "preprocessor_config.json"):
+        return dict(json.loads(text))
+    processor = json.loads(_read(name, "processor_config.json") or "{}")
+    return dict(processor.get("video_processor") or processor.get("image_processor") or {})
+
+
+def _refuse_holes(name: str, missing: set[str]) -> None:
+    """Weights that a checkpoint lacks would be random ones."""
+    holes = sorted(key for key in missing if not any(part in key for part in _UNUSED))
+    if holes:
+        raise ModelError(f"model.name: {name} lacks {len(holes)} weights, {holes[0]} the first; fetch it again")
 
 
 def _read(name: str, file: str) -> str | None:

@@ -24,9 +24,16 @@ class Preprocessor:
     """
 
     def __init__(self, values: dict[str, Any]) -> None:
-        size = values.get("size", {})
+        if missing := {"size", "image_mean", "image_std"} - set(values):
+            raise ModelError(
+                f"model.name: the checkpoint's preprocessor_config.json lacks {', '.join(sorted(missing))}"
+            )
+        size = values["size"]
         if not {"height", "width"} <= set(size) or values.get("resample", 3) not in _RESAMPLING:
-            raise ModelError(f"preprocessor_config.json: size {size} with resample {values.get('resample')} is unknown")
+            raise ModelError(
+                f"model.name: the checkpoint's preprocessor_config.json asks for size {size} and resample"
+                f" {values.get('resample')}; only a height and a width, bilinear (2) or bicubic (3), are supported"
+            )
         self._size = (int(size["height"]), int(size["width"]))
         self._mode = _RESAMPLING[values.get("resample", 3)]
         mean = torch.tensor(values["image_mean"]).view(1, 3, 1, 1)
@@ -41,6 +48,11 @@ class Preprocessor:
 
     def _resize(self, frame: NDArray[np.uint8]) -> Tensor:
         pixels = torch.from_numpy(frame).permute(2, 0, 1)[None]
-        if pixels.shape[-2:] != self._size:
+        height, width = pixels.shape[-2:]
+        if height < self._size[0] or width < self._size[1]:
+            # torch's resize of bytes strays two levels from Pillow's when it enlarges. Pillow rounds after each axis.
+            for size in ((height, self._size[1]), self._size):
+                pixels = interpolate(pixels.float(), size, mode=self._mode, antialias=True).round().clamp(0, 255)
+        elif (height, width) != self._size:
             pixels = interpolate(pixels, self._size, mode=self._mode, antialias=True)
         return pixels[:, [2, 1, 0]].float()

@@ -5,9 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from jinja2 import TemplateError
+
 from ..errors import ModelError
 
 _MARK = "QUESTION-STANDS-HERE"
+_ASKED = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": _MARK}]}
+_EVERY_NUMBER_NS = 3661 * 1_000_000_000  # an hour, a minute and a second: sixty steps show each number in each place
 
 
 class Prompt:
@@ -18,28 +22,32 @@ class Prompt:
         template: its chat template, or None for plain text.
         video_token: the placeholder that the template writes for a video.
 
+    Attributes:
+        sink_ids: what stands before the first frame; at least one token.
+        stop_ids: the special token that the template sets behind an answer, if any.
+
     Raises:
-        ModelError: the template leaves out the video or the question.
+        ModelError: the template leaves out the video or the question, or the tokenizer writes some clocks longer
+            than others, so that frames could not be encoded side by side.
     """
 
     def __init__(self, tokenizer: Any, template: str | None, video_token: str) -> None:
-        self._tokenizer = tokenizer
-        if template is None:
-            text = f"{video_token}\n{_MARK}\n"
-        else:
-            content = [{"type": "video"}, {"type": "text", "text": _MARK}]
-            text = tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}],
-                chat_template=template,
-                tokenize=False,
-                add_generation_prompt=True,
-            )
+        self._tokenizer, self._template = tokenizer, template
+        text = f"{video_token}\n{_MARK}\n" if template is None else self._render([_ASKED], to_answer=True)
         before, video, rest = text.partition(video_token)
         prefix, question, suffix = rest.partition(_MARK)
         if not video or not question:
-            raise ModelError("the checkpoint's chat template has no place for a video and a question after it")
+            raise ModelError(
+                "model.name: the checkpoint's chat template has no place for a video and a question after it"
+            )
         self._prefix, self._suffix = prefix, suffix
         self.sink_ids = self.encode(before) or [self._first_id()]
+        self.stop_ids = frozenset[int]() if template is None else self._stop_ids()
+        lengths = {len(self.clock_ids(i * _EVERY_NUMBER_NS)) for i in range(60)}
+        if len(lengths) > 1:
+            raise ModelError(
+                f"model.name: the checkpoint's tokenizer writes clocks in {sorted(lengths)} tokens, not alike"
+            )
 
     def question_ids(self, question: str) -> list[int]:
         """The question as the model is asked it, up to where its answer begins."""
@@ -57,6 +65,25 @@ class Prompt:
         """Token ids, with the special tokens that the text itself names and no others."""
         ids: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
         return ids
+
+    def _render(self, messages: list[dict[str, Any]], *, to_answer: bool) -> str:
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                messages, chat_template=self._template, tokenize=False, add_generation_prompt=to_answer
+            )
+        except (TemplateError, TypeError) as exc:
+            raise ModelError(f"model.name: the checkpoint's chat template cannot be rendered ({exc})") from exc
+        return text
+
+    def _stop_ids(self) -> frozenset[int]:
+        answer = {"role": "assistant", "content": [{"type": "text", "text": _MARK}]}
+        try:
+            behind = self._render([_ASKED, answer], to_answer=False).rpartition(_MARK)[2]
+        except ModelError:
+            return frozenset()  # a template may know no answers: the end-of-text token still stops them
+        first = self.encode(behind.lstrip())[:1]
+        special = self._tokenizer.added_tokens_decoder
+        return frozenset(i for i in first if i in special and special[i].special)
 
     def _first_id(self) -> int:
         first = self._tokenizer.bos_token_id

@@ -96,7 +96,7 @@ class VideoLM:
         pixels = self._family.preprocessor(frames).to(self.device, self.dtype)
         with self._timed():
             seen = self._family.see(pixels)
-        clocks = torch.stack([self._embed(self.prompt.clock_ids(time_ns)) for time_ns in times_ns])
+        clocks = self._embed([self.prompt.clock_ids(time_ns) for time_ns in times_ns])
         return torch.cat([clocks, seen], 1)
 
     @torch.inference_mode()
@@ -128,8 +128,8 @@ class VideoLM:
     @torch.inference_mode()
     def ask(self, window: Window, question_ids: Sequence[int], last_layer: int | None = None) -> Asked:
         """A question's queries behind `sink | window`, running only as far as `last_layer` (default: all)."""
-        context = self.lay_out([(window.keys, window.values)])
         layers = self.geometry.layers if last_layer is None else last_layer + 1
+        context = self.lay_out([(window.keys[:layers], window.values[:layers])])
         inputs = self._embed(question_ids)[None]
         context.begin(inputs.shape[1])
         self._run(inputs, context, layers)
@@ -158,7 +158,7 @@ class VideoLM:
         """For one answer's tokens."""
         return Detokenizer(self._family.tokenizer)
 
-    def _embed(self, ids: Sequence[int]) -> Tensor:
+    def _embed(self, ids: Sequence[int] | Sequence[list[int]]) -> Tensor:
         embedded: Tensor = self._text.embed_tokens(torch.tensor(ids, device=self.device))
         return embedded
 
@@ -188,9 +188,17 @@ def _choose(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     """The device and dtype that a configuration means on this machine."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    chosen = torch.device(device)
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (chosen.index or 0) >= there[chosen.type]:
         raise ModelError(f"model.device: {device} is not there; set it to auto or cpu")
     if dtype == "auto":
-        able = torch.cpu.get_capabilities() if device == "cpu" else {"avx512_bf16": True}
-        dtype = "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
-    return torch.device(device), getattr(torch, dtype)
+        dtype = "bfloat16" if _fast_at_bfloat16(chosen) else "float32"
+    return chosen, getattr(torch, dtype)
+
+
+def _fast_at_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    able = torch.cpu.get_capabilities()
+    return device.type == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))

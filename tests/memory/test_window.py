@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import torch
 
 from longwatch.memory.window import Window
@@ -34,3 +36,20 @@ def test_a_block_larger_than_the_window_stands_alone() -> None:
     assert window.tokens == 40
     assert window.append(3, part(3, 5), part(3, 5)) == [2]
     assert window.keys[0, 0, :, 0].tolist() == [-1, -1, 3, 3, 3, 3, 3]
+
+
+def test_after_a_long_walk_the_window_equals_the_sink_and_its_newest_blocks_joined() -> None:
+    """Blocks of random lengths, some larger than the window, against joining everything anew each time."""
+    walk = random.Random(4)
+    sink, window = part(-1.0, 3), Window(part(-1.0, 3), part(-2.0, 3), window_tokens=20)
+    plain: list[tuple[int, torch.Tensor]] = []
+    for block_id in range(300):
+        new = torch.randn(2, 1, walk.choice([1, 2, 5, 7, 7, 7, 26]), 4)
+        out = window.append(block_id, new, new)
+        plain.append((block_id, new))
+        while len(plain) > 1 and sum(block.shape[2] for _, block in plain) > 20:
+            assert out.pop(0) == plain.pop(0)[0]
+        assert not out
+        assert torch.equal(window.keys, torch.cat([sink, *(block for _, block in plain)], 2))
+        assert window.tokens == window.keys.shape[2] - 3
+    assert torch.equal(window.values[:, :, :3], part(-2.0, 3))

@@ -1,0 +1,62 @@
+"""What is cut out of a chat template, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+
+from longwatch.daemon.errors import ModelError
+from longwatch.daemon.model.prompt import Prompt
+
+from ..tiny_model import TEMPLATE, byte_tokenizer
+
+
+def test_without_a_template_the_question_stands_on_its_own_line() -> None:
+    tokenizer = byte_tokenizer()
+    prompt = Prompt(tokenizer, None, "<video>")
+    assert tokenizer.decode(prompt.question_ids(" who? ")) == "\nwho?\n"
+    assert prompt.sink_ids == [tokenizer.eos_token_id]
+    assert not prompt.stop_ids
+
+
+def test_the_token_that_a_template_sets_behind_an_answer_stops_it() -> None:
+    tokenizer = byte_tokenizer()
+    prompt = Prompt(tokenizer, TEMPLATE.replace("<|end|>", "<|user|>"), "<video>")
+    assert prompt.stop_ids == {tokenizer.convert_tokens_to_ids("<|user|>")}
+    assert tokenizer.eos_token_id not in prompt.stop_ids
+
+
+def test_plain_words_behind_an_answer_stop_nothing() -> None:
+    assert not Prompt(byte_tokenizer(), TEMPLATE.replace("<|end|>", "over"), "<video>").stop_ids
+
+
+def test_a_template_that_knows_no_answers_is_used_all_the_same() -> None:
+    refusing = "{% if messages|length > 1 %}{{ raise_exception('one at a time') }}{% endif %}" + TEMPLATE
+    prompt = Prompt(byte_tokenizer(), refusing, "<video>")
+    assert prompt.sink_ids
+    assert not prompt.stop_ids
+
+
+def test_a_template_without_a_video_is_refused() -> None:
+    with pytest.raises(ModelError, match="no place for a video"):
+        Prompt(byte_tokenizer(), TEMPLATE.replace("<video>", ""), "<video>")
+
+
+def test_a_gap_and_a_clock_read_as_people_write_them() -> None:
+    tokenizer = byte_tokenizer()
+    prompt = Prompt(tokenizer, TEMPLATE, "<video>")
+    morning_ns = (10 * 3600 + 2 * 60) * 1_000_000_000
+    assert tokenizer.decode(prompt.clock_ids(morning_ns + 999_999_999)) == "[10:02:00]"
+    gap = prompt.gap_ids(morning_ns, morning_ns + 310_000_000_000)
+    assert tokenizer.decode(gap) == "[10:02:00] no video until 10:07:10"
+
+
+def test_a_tokenizer_that_writes_clocks_of_unlike_lengths_is_refused() -> None:
+    letters = sorted(set("<video>\n[]: QUESTION-STANDS-HERE0123456789"))
+    vocabulary = {token: i for i, token in enumerate([*letters, "14"])}
+    merging = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE(vocabulary, [("1", "4")])), eos_token="<", pad_token="<"
+    )
+    with pytest.raises(ModelError, match="clocks in"):
+        Prompt(merging, None, "<video>")
