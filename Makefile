@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test slow lint types bench clean
+.PHONY: install demo test lint types bench clean
 
 install: $(VENV)/installed
 
@@ -21,9 +21,6 @@ demo: install
 test: install
 	@sh tests/install_rtsp.sh
 	@$(BIN)/python -m pytest
-
-slow: install
-	@$(BIN)/python -m pytest -m slow
 
 lint: install
 	@$(BIN)/ruff check .
