@@ -24,6 +24,7 @@ SINK = "<s>you watch a camera"
 CLOCK_TOKENS, VISUAL_TOKENS = 8, 16
 FRAME_TOKENS = CLOCK_TOKENS + VISUAL_TOKENS
 IGNORED = -100
+SECOND_NS = 1_000_000_000
 
 
 class Stream(NamedTuple):
@@ -177,9 +178,20 @@ class ContextMaker:
         else:
             recalled = sorted(rng.choice(old, past, replace=False).tolist())
         chosen = [*recalled, *range(old, now + 1)]
-        shift = int(rng.integers(86_400)) * 1_000_000_000
-        moments = [Moment(m.time_ns + shift, m.until_ns + shift, m.state) for m in (stream.moments[i] for i in chosen)]
+        moments = [stream.moments[i] for i in chosen]
+        if past >= SCATTERED and rng.random() < 0.8:
+            moments[:past] = self._hours_apart(moments[:past], moments[past].time_ns)
+        shift = int(rng.integers(86_400)) * SECOND_NS
+        moments = [Moment(m.time_ns + shift, m.until_ns + shift, m.state) for m in moments]
         return moments, stream.visual[chosen]
+
+    def _hours_apart(self, recalled: list[Moment], now_ns: int) -> list[Moment]:
+        """The same frames at any times of the last half day, so that no digit of their clocks can be guessed."""
+        times = sorted(now_ns - int(ago) * SECOND_NS for ago in self.rng.integers(60, 43_200, len(recalled)))
+        return [
+            Moment(time_ns, time_ns + m.until_ns - m.time_ns, m.state)
+            for time_ns, m in zip(times, recalled, strict=True)
+        ]
 
     def _questions(
         self, moments: list[Moment], past: int, count: int, full: bool
@@ -226,4 +238,4 @@ def _weights(**by_word: float) -> np.ndarray:
 
 
 ABOUT_TIMES = _weights(then=1.0, now=0.25, appear=0.3, colour=0.3, when=0.5)
-ABOUT_THINGS = _weights(then=0.15, now=0.25, appear=1.2, colour=1.0, when=1.4)
+ABOUT_THINGS = _weights(then=0.15, now=0.25, appear=1.0, colour=0.8, when=2.5)
