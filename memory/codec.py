@@ -93,7 +93,7 @@ class Int4Codec:
         """See `Codec.pack`."""
         if keys.shape[-1] % 2:
             raise CodecError(f"int4 needs an even head dim, not {keys.shape[-1]}; set memory.codec to raw16")
-        parts = [*_quantise(keys.float(), axis=2), *_quantise(values.float(), axis=3)]
+        parts = [*_quantise(keys.float(), axis=-2), *_quantise(values.float(), axis=-1)]
         return b"".join(part.cpu().contiguous().view(torch.uint8).numpy().tobytes() for part in parts)
 
     def unpack(self, data: memoryview, geometry: Geometry, tokens: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -16,6 +12,7 @@ from numpy.typing import NDArray
 from longwatch.daemon.capture.scene import HEIGHT, WIDTH, Scene
 
 from . import rtsp_server
+from .capture.web_camera import WebCamera
 from .daemon_process import DaemonProcess
 from .rtsp_server import RtspServer
 
@@ -47,7 +44,8 @@ def test_a_camera_is_remembered_through_an_outage_and_a_kill(tmp_path: Path) -> 
     """Watch, ask; the camera dies and returns; the daemon is killed and started; the same question again."""
     camera = RtspServer(paint, width=WIDTH, height=HEIGHT, fps=FPS, user="ann", password="s3cret")
     with camera, DaemonProcess(tmp_path, camera_stream(camera.url)) as daemon:
-        daemon.wait(lambda status: status.streams[0].blocks >= 60)
+        seen = daemon.wait(lambda status: status.streams[0].blocks >= 36).streams[0]
+        assert seen.last_ns - seen.first_ns > 20_000_000_000
         # 1. The past is answered, from blocks that left the window long ago.
         right = [daemon.client.ask(question).text == answer for question, answer in questions()]
         assert sum(right) >= 4, right
@@ -90,21 +88,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def web_server(clip: Path) -> Iterator[str]:
-    """The clip's folder over HTTP."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            """Tests stay silent."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(clip.parent)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/{clip.name}"
-    server.shutdown()
-    server.server_close()
-
-
 def test_a_file_is_watched_as_fast_as_it_encodes_and_answers_by_its_own_clock(clip: Path, tmp_path: Path) -> None:
     stream = f'[streams.file]\nurl = "{clip}"\npace = "fast"\nstart = "2026-03-02T14:00:00"\n'
     with DaemonProcess(tmp_path, stream) as daemon:
@@ -123,10 +106,16 @@ def test_a_file_is_watched_as_fast_as_it_encodes_and_answers_by_its_own_clock(cl
         assert again.streams[0].blocks == status.streams[0].blocks
 
 
-def test_an_http_stream_is_watched(web_server: str, tmp_path: Path) -> None:
-    with DaemonProcess(tmp_path, f'[streams.web]\nurl = "{web_server}"\nfps = 5\n') as daemon:
-        status = daemon.wait(lambda s: s.streams[0].blocks >= 3)
-        assert status.streams[0].state in ("watching", "reconnecting")
+def test_an_http_camera_is_watched_and_asked(tmp_path: Path) -> None:
+    with (
+        WebCamera(lambda number: SCENE.render(number / 4)) as camera,
+        DaemonProcess(tmp_path, f'[streams.web]\nurl = "{camera.url}"\nfps = 6\n') as daemon,
+    ):
+        status = daemon.wait(lambda s: s.streams[0].blocks >= 8)
+        assert status.streams[0].state == "watching"
+        end = daemon.client.ask("did a green bicycle appear?")
+        assert end.text in ("yes", "no")
+        assert end.evidence
 
 
 def test_sigterm_loses_nothing_that_was_encoded(tmp_path: Path) -> None:
