@@ -26,7 +26,9 @@ URL = "scene://?seed=5&start=2026-03-02T00:00:00"
 SOURCE = SourceConfig(url=URL, pace="fast", gate_levels=0.0)
 HISTORIES = (200, 2_000, 20_000)
 REREAD_FRAMES = 64
-QUESTIONS = [f"did a {colour} {thing} appear?" for colour in ("red", "white", "green") for thing in ("car", "dog", "box")]
+QUESTIONS = [
+    f"did a {colour} {thing} appear?" for colour in ("red", "white", "green") for thing in ("car", "dog", "box")
+]
 QUESTIONS += [f"when did the {colour} van appear?" for colour in ("blue", "black", "yellow")]
 
 

@@ -65,7 +65,9 @@ class Rig(NamedTuple):
 
 
 @contextmanager
-def rig(source: SourceConfig, model: ModelConfig, *, ram_bytes: int = 1 << 30, retriever: str = "heads") -> Iterator[Rig]:
+def rig(
+    source: SourceConfig, model: ModelConfig, *, ram_bytes: int = 1 << 30, retriever: str = "heads"
+) -> Iterator[Rig]:
     """A rig on a temporary store; the stream is being captured."""
     with tempfile.TemporaryDirectory() as folder:
         codec = "int4"

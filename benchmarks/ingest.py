@@ -52,9 +52,7 @@ def embedded(frames: int, late: int, progress: Progress) -> dict[str, float | st
         for count in (EARLY_FRAMES, late):
             bench.watch(count, lambda n: progress.update(task, completed=n))
             sizes.append(process.memory_info().rss)
-        row.update(
-            rss_early_mib=sizes[0] >> 20, rss_late_mib=sizes[1] >> 20, rss_ratio=round(sizes[1] / sizes[0], 3)
-        )
+        row.update(rss_early_mib=sizes[0] >> 20, rss_late_mib=sizes[1] >> 20, rss_ratio=round(sizes[1] / sizes[0], 3))
     return row
 
 
