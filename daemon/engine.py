@@ -116,8 +116,9 @@ class Engine:
     def cancel(self, key: Key) -> None:
         """See `Service.cancel`."""
         with self._lock:
-            if key in self._answers:
-                self._answers[key].cancelled = True
+            answer = self._answers.get(key)  # once: the engine takes finished answers out meanwhile
+            if answer is not None:
+                answer.cancelled = True
 
     def add_stream(self, name: str, source: dict[str, object]) -> None:
         """See `Service.add_stream`."""
