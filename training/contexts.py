@@ -1,8 +1,8 @@
-"""What the language stage reads: contexts of past and recent frames, each with many questions under one mask.
+"""What the language stage reads: contexts of past and recent frames, each with many questions.
 
 A context is laid out as the daemon lays one out (`sink | recalled frames | recent frames | question`). Its questions
-stand side by side behind the frames and cannot see each other. Some see every frame, some only a few of the recalled
-ones, and some only the recent ones: those learn nothing but where to look (`blind`).
+stand in rows behind the frames and cannot see each other. Some see every frame, some only a few of the recalled ones,
+and some only the recent ones: those learn nothing but where to look.
 """
 
 from __future__ import annotations
@@ -15,23 +15,29 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from longwatch.daemon.capture import quiz
-from longwatch.daemon.capture.quiz import Moment, Question
-from longwatch.daemon.capture.scene import Scene, State, paint
+from longwatch.daemon.capture.paint import paint
+from longwatch.daemon.capture.quiz import Asker, Moment, Question
+from longwatch.daemon.capture.scene import Scene
+from longwatch.daemon.capture.yard import State
 
+from .packed import Packed
 from .vision import compress, shrink
 
 SINK = "<s>you watch a camera"
 CLOCK_TOKENS, VISUAL_TOKENS = 8, 16
 FRAME_TOKENS = CLOCK_TOKENS + VISUAL_TOKENS
+ROW_TOKENS = 48
 IGNORED = -100
 SECOND_NS = 1_000_000_000
+SCATTERED = 4  # from so many recalled frames on, they may come from anywhere
 
 
 class Stream(NamedTuple):
-    """A rendered stream after the gate: its moments, and their visual tokens `[M, 16, 256]` bf16."""
+    """A rendered stream after the gate: its moments, their visual tokens `[M, 16, 256]` bf16, and those of stories."""
 
     moments: list[Moment]
     visual: torch.Tensor
+    telling: list[int]
 
 
 def changed(state: State, kept: State) -> bool:
@@ -39,7 +45,7 @@ def changed(state: State, kept: State) -> bool:
     still = len(state.things) == len(kept.things) and all(
         a[:3] == b[:3] and abs(a.x - b.x) < 6 for a, b in zip(state.things, kept.things, strict=True)
     )
-    return not still or state[1:4] != kept[1:4]
+    return not still or state[1:5] != kept[1:5] or state.shake != kept.shake
 
 
 def gated_moments(scene: Scene, seconds: int, keep_seconds: int = 300) -> list[Moment]:
@@ -63,22 +69,29 @@ def pictures(moments: list[Moment], variant: int, rng: np.random.Generator) -> t
     return torch.stack(images)
 
 
+def telling(moments: list[Moment]) -> list[int]:
+    """Where a person stands by a thing that was brought."""
+    found = []
+    for i, moment in enumerate(moments):
+        lanes = {t.lane for t in moment.state.things if t.kind == "person" and not t.half_seen}
+        if any(t.left_by and t.lane in lanes for t in moment.state.things):
+            found.append(i)
+    return found
+
+
 @dataclass
 class Batch:
-    """Contexts of equally many frames, padded to one length.
+    """Contexts of equally many frames. Shapes as in `Packed`; `Q` questions."""
 
-    Shapes: `B` contexts, `T` tokens, `F` frames, `Q` questions.
-    """
-
-    ids: torch.Tensor  # [B, T]; visual tokens are 0 here
+    packed: Packed
+    clock_ids: torch.Tensor  # [B, F, 8]
     visual: torch.Tensor  # [B, F, 16, 256]
-    positions: torch.Tensor  # [B, T]
-    mask: torch.Tensor  # [B, 1, T, T] bool
-    labels: torch.Tensor  # [B, T], the token that must follow
-    question: torch.Tensor  # [B, T], the number of the question that a token belongs to, or -1
-    asking: torch.Tensor  # [B, T] bool: a question's own tokens, not its answer's
-    proof: torch.Tensor  # [B, Q, F] bool
     digits: torch.Tensor  # [B, F, 6] the clock of each frame
+    ids: torch.Tensor  # [B, R, W]
+    labels: torch.Tensor  # [B, R, W], the token that must follow, or IGNORED
+    answering: torch.Tensor  # [B, R, W] bool: from these tokens the answer's come
+    asking: torch.Tensor  # [B, R, W] bool: a question's own tokens
+    proof: torch.Tensor  # [B, Q, F] bool
     kinds: list[list[str]]
 
 
@@ -90,96 +103,95 @@ class ContextMaker:
         self.rng = np.random.default_rng([seed, 3])
         self.tokenizer = tokenizer
         self.sink_ids = tokenizer(SINK).input_ids
-        self.first_digit = tokenizer.convert_tokens_to_ids("ᵃ0")
         self.eos = tokenizer.eos_token_id
-        self._word_ids: dict[str, list[int]] = {}
+        self._ids: dict[str, list[int]] = {}
+        self._digit_ids = [[tokenizer.convert_tokens_to_ids(f"{s}{d}") for d in range(10)] for s in "ᵃᵇᶜᵈᵉᶠ"]
+        self._brackets = (tokenizer("[14:00:00]").input_ids[0], tokenizer("[14:00:00]").input_ids[-1])
 
-    def batch(self, contexts: int, past: int, recent: int, questions: int, *, full: bool = False) -> Batch:
+    def batch(
+        self, contexts: int, past: int, recent: int, rows: int, weights: dict[str, float], *, full: bool = False
+    ) -> Batch:
         """Contexts of so many recalled and recent frames; `full` lets every question see every frame.
 
-        Few recalled frames are a run, as a time span would bring them back, and the questions are mostly about
-        times; many are scattered, and the questions are mostly about things.
+        Args:
+            rows: rows of 48 tokens that are filled with questions.
+            weights: how often each kind is asked.
         """
         frames = past + recent
         drawn = [self._context(past, recent) for _ in range(contexts)]
-        rows = [self._questions(moments, past, questions, full) for moments, _ in drawn]
-        start = len(self.sink_ids) + frames * FRAME_TOKENS
-        length = start + max(sum(len(ids) + len(answer) for _, ids, answer, _ in row) for row in rows)
-        b = Batch(
-            ids=torch.zeros(contexts, length, dtype=torch.long),
-            visual=torch.stack([visual for _, visual in drawn]),
-            positions=torch.zeros(contexts, length, dtype=torch.long),
-            mask=torch.zeros(contexts, 1, length, length, dtype=torch.bool),
-            labels=torch.full((contexts, length), IGNORED),
-            question=torch.full((contexts, length), -1),
-            asking=torch.zeros(contexts, length, dtype=torch.bool),
-            proof=torch.zeros(contexts, questions, frames, dtype=torch.bool),
-            digits=torch.zeros(contexts, frames, 6, dtype=torch.long),
-            kinds=[[question.kind for question, *_ in row] for row in rows],
+        asked = [self._questions(moments, past, rows, weights, full) for moments, _ in drawn]
+        most = max(len(questions) for questions in asked)
+        shape = (contexts, rows, ROW_TOKENS)
+        packed = Packed(
+            sink=len(self.sink_ids),
+            frames=frames,
+            frame_tokens=FRAME_TOKENS,
+            rows=rows,
+            row_tokens=ROW_TOKENS,
+            question_positions=torch.zeros(shape, dtype=torch.long),
+            question=torch.full(shape, -1),
+            seen=torch.zeros(*shape, frames, dtype=torch.bool),
+            windowed=torch.from_numpy(self.rng.random(contexts) < 0.75),
         )
-        frame_of = torch.full((length,), -1)
-        frame_of[len(self.sink_ids) : start] = torch.arange(frames).repeat_interleave(FRAME_TOKENS)
-        for i, ((moments, _), row) in enumerate(zip(drawn, rows, strict=True)):
-            self._lay_frames(b, i, moments)
-            seen = torch.zeros(questions, frames, dtype=torch.bool)
-            at = start
-            for q, (question, ids, answer, visible) in enumerate(row):
-                seen[q] = visible
-                b.proof[i, q, list(question.proof)] = True
-                end = at + len(ids) + len(answer)
-                b.ids[i, at:end] = torch.tensor(ids + answer)
-                b.positions[i, at:end] = start + torch.arange(end - at)
-                b.question[i, at:end] = q
-                b.asking[i, at : at + len(ids)] = True
-                if visible[list(question.proof)].any() or not question.proof:
-                    b.labels[i, at + len(ids) - 1 : end - 1] = torch.tensor(answer)
-                at = end
-            b.mask[i, 0] = self._mask(frame_of, b.question[i], seen)
+        clocks = [[self._clock_ids(moment) for moment in moments] for moments, _ in drawn]
+        b = Batch(
+            packed=packed,
+            clock_ids=torch.tensor([[ids for ids, _ in row] for row in clocks]),
+            visual=torch.stack([visual for _, visual in drawn]),
+            digits=torch.tensor([[digits for _, digits in row] for row in clocks]),
+            ids=torch.zeros(shape, dtype=torch.long),
+            labels=torch.full(shape, IGNORED),
+            answering=torch.zeros(shape, dtype=torch.bool),
+            asking=torch.zeros(shape, dtype=torch.bool),
+            proof=torch.zeros(contexts, most, frames, dtype=torch.bool),
+            kinds=[[placed.question.kind for placed in questions] for questions in asked],
+        )
+        for i, questions in enumerate(asked):
+            for q, placed in enumerate(questions):
+                self._place(b, i, q, placed)
         return b
 
-    def _lay_frames(self, b: Batch, i: int, moments: list[Moment]) -> None:
-        sink = len(self.sink_ids)
-        b.ids[i, :sink] = torch.tensor(self.sink_ids)
-        end = sink + len(moments) * FRAME_TOKENS
-        b.positions[i, :end] = torch.arange(end)
-        for f, moment in enumerate(moments):
-            at = sink + f * FRAME_TOKENS
-            text = quiz.clock(moment.time_ns)
-            clock_ids = torch.tensor(self.tokenizer(f"[{text}]").input_ids)
-            b.ids[i, at : at + CLOCK_TOKENS] = clock_ids
-            b.labels[i, at + 1 : at + CLOCK_TOKENS - 1] = clock_ids[2:]
-            b.digits[i, f] = torch.tensor([int(c) for c in text if c != ":"])
+    def _place(self, b: Batch, i: int, q: int, placed: _Placed) -> None:
+        row, at = placed.row, placed.at
+        asked, end = at + len(placed.ids), at + len(placed.ids) + len(placed.answer)
+        b.ids[i, row, at:end] = torch.tensor(placed.ids + placed.answer)
+        b.packed.question_positions[i, row, at:end] = torch.arange(end - at)
+        b.packed.question[i, row, at:end] = q
+        b.packed.seen[i, row, at:end] = placed.visible
+        b.asking[i, row, at:asked] = True
+        proof = list(placed.question.proof)
+        b.proof[i, q, proof] = True
+        if placed.visible[proof].all():  # else it can only learn where it would have to look
+            b.labels[i, row, asked - 1 : end - 1] = torch.tensor(placed.answer)
+            b.answering[i, row, asked - 1 : end - 1] = True
 
-    def _mask(self, frame_of: torch.Tensor, question_of: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-        """`[T, T]`: who sees whom. A frame sees the sink and the frames of a window before it."""
-        length, sink = len(frame_of), len(self.sink_ids)
-        order = torch.arange(length)
-        causal = order[:, None] >= order[None]
-        window = int(self.rng.choice([0, 4, 8]))
-        apart = frame_of[:, None] - frame_of[None]
-        frames = (frame_of[:, None] >= 0) & (frame_of[None] >= 0) & (apart <= window)
-        asks = question_of >= 0
-        own = asks[:, None] & (question_of[:, None] == question_of[None])
-        sight = torch.zeros(length, length, dtype=torch.bool)
-        sight[asks] = seen[question_of[asks]][:, frame_of.clamp(min=0)] & (frame_of >= 0)
-        mask = causal & (frames | own | sight | (order < sink)[None])
-        mask.fill_diagonal_(True)
-        return mask
+    def _clock_ids(self, moment: Moment) -> tuple[list[int], list[int]]:
+        digits = [int(c) for c in quiz.clock(moment.time_ns) if c != ":"]
+        ids = [of_slot[digit] for of_slot, digit in zip(self._digit_ids, digits, strict=True)]
+        return [self._brackets[0], *ids, self._brackets[1]], digits
 
     def _context(self, past: int, recent: int) -> tuple[list[Moment], torch.Tensor]:
-        """Moments in time order with their visual tokens; the last `recent` of them are contiguous."""
+        """Moments in time order with their visual tokens; the last `recent` of them are contiguous.
+
+        The recalled ones are a run, as a time span would bring them back, or scattered, as a search would.
+        """
         rng = self.rng
         stream = self.streams[int(rng.integers(len(self.streams)))]
         now = int(rng.integers(past + recent + 8, len(stream.moments)))
         old = now - recent + 1
-        if past < SCATTERED:
-            begin = int(rng.integers(0, old - past + 1))
-            recalled = range(begin, begin + past)
+        scattered = past >= SCATTERED and rng.random() < 0.7
+        if scattered:
+            recalled = rng.choice(old, past, replace=False)
+            told = [i for i in stream.telling if i < old]
+            if told and rng.random() < 0.4:
+                recalled[0] = told[int(rng.integers(len(told)))]
+            recalled.sort()
         else:
-            recalled = sorted(rng.choice(old, past, replace=False).tolist())
-        chosen = [*recalled, *range(old, now + 1)]
+            begin = int(rng.integers(0, old - past + 1))
+            recalled = np.arange(begin, begin + past)
+        chosen = [*recalled.tolist(), *range(old, now + 1)]
         moments = [stream.moments[i] for i in chosen]
-        if past >= SCATTERED and rng.random() < 0.8:
+        if scattered and rng.random() < 0.7:
             moments[:past] = self._hours_apart(moments[:past], moments[past].time_ns)
         shift = int(rng.integers(86_400)) * SECOND_NS
         moments = [Moment(m.time_ns + shift, m.until_ns + shift, m.state) for m in moments]
@@ -189,53 +201,60 @@ class ContextMaker:
         """The same frames at any times of the last half day, so that no digit of their clocks can be guessed."""
         times = sorted(now_ns - int(ago) * SECOND_NS for ago in self.rng.integers(60, 43_200, len(recalled)))
         return [
-            Moment(time_ns, time_ns + m.until_ns - m.time_ns, m.state)
-            for time_ns, m in zip(times, recalled, strict=True)
+            Moment(time_ns, max(time_ns, min(time_ns + m.until_ns - m.time_ns, after - SECOND_NS)), m.state)
+            for time_ns, after, m in zip(times, [*times[1:], now_ns], recalled, strict=True)
         ]
 
     def _questions(
-        self, moments: list[Moment], past: int, count: int, full: bool
-    ) -> list[tuple[Question, list[int], list[int], torch.Tensor]]:
+        self, moments: list[Moment], past: int, rows: int, weights: dict[str, float], full: bool
+    ) -> list[_Placed]:
+        """Questions until the rows are full."""
         rng, drawn = self.rng, []
-        weights = ABOUT_THINGS if past >= SCATTERED else ABOUT_TIMES
-        while len(drawn) < count:
-            kind = quiz.QUESTION_KINDS[int(rng.choice(len(weights), p=weights))]
+        kinds, chance = list(weights), np.cumsum(list(weights.values()))
+        everything = Asker(moments, rng)
+        old = Asker(moments[:past], rng) if past else everything
+        row, at = 0, 0
+        misses = 0
+        while row < rows and misses < 60:
+            kind = kinds[int(np.searchsorted(chance, rng.random() * chance[-1]))]
             about_past = kind.endswith("then") and rng.random() < 0.8
-            question = quiz.ask(kind, moments[:past] if about_past else moments, rng)
+            question = (old if about_past else everything).ask(kind)
             if question is None:
+                misses += 1
                 continue
             ids = self._encode(f"<q>{question.text}<a>")
             answer = [*self._encode(question.answer), self.eos]
-            drawn.append((question, ids, answer, self._visible(question, len(moments), past, full)))
+            if at + len(ids) + len(answer) > ROW_TOKENS:
+                row, at = row + 1, 0
+                if row == rows:
+                    break
+            drawn.append(_Placed(question, ids, answer, row, at, self._visible(question, len(moments), past, full)))
+            at += len(ids) + len(answer)
         return drawn
 
     def _visible(self, question: Question, frames: int, past: int, full: bool) -> torch.Tensor:
         visible = torch.ones(frames, dtype=torch.bool)
         draw = self.rng.random()
-        if full or draw < 0.8:
+        if full or draw < 0.85:
             return visible
         visible[:past] = False
-        if draw < 0.87:
+        if draw < 0.92:
             visible[list(question.proof)] = True
         return visible
 
     def _encode(self, text: str) -> list[int]:
-        if text not in self._word_ids:
-            ids = self.tokenizer(text).input_ids
+        if text not in self._ids:
+            ids: list[int] = self.tokenizer(text).input_ids
             if any(c.isdigit() for c in text):
                 return ids
-            self._word_ids[text] = ids
-        return self._word_ids[text]
+            self._ids[text] = ids
+        return self._ids[text]
 
 
-SCATTERED = 4  # from so many recalled frames on, they come from anywhere
-
-
-def _weights(**by_word: float) -> np.ndarray:
-    """Of each kind of question, by the last word of its name."""
-    weights = np.array([by_word.get(kind.split()[-1], 1.0) for kind in quiz.QUESTION_KINDS])
-    return weights / weights.sum()
-
-
-ABOUT_TIMES = _weights(then=1.0, now=0.25, appear=0.3, colour=0.3, when=0.5)
-ABOUT_THINGS = _weights(then=0.15, now=0.25, appear=1.0, colour=0.8, when=2.5)
+class _Placed(NamedTuple):
+    question: Question
+    ids: list[int]
+    answer: list[int]
+    row: int
+    at: int
+    visible: torch.Tensor

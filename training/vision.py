@@ -14,24 +14,49 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from longwatch.daemon.capture.scene import COLOURS, KINDS, State, Thing, paint
+from longwatch.daemon.capture.paint import VARIANTS, paint
+from longwatch.daemon.capture.yard import CELL_WIDTH, COLOURS, EXTRAS, KINDS, WIDTH, State, Thing
 
 from . import pair
 from .checkpoint import IMAGE_PIXELS, new_model, save, visual_tokens
 from .tokenizer import build as build_tokenizer
 
 UNSURE = -1
-TASKS = {"kind": len(KINDS) + 1, "colour": len(COLOURS) + 1, "door": 2, "lamp": 2, "digit": 10}
+TASKS = {
+    "kind": len(KINDS) + 1,
+    "colour": len(COLOURS) + 1,
+    "extra": len(EXTRAS) + 1,
+    "door": 2,
+    "lamp": 2,
+    "gate": 2,
+    "digit": 10,
+}
+_OF_THINGS = ("kind", "colour", "extra")
 
 
 def random_state(rng: np.random.Generator) -> State:
-    """A yard with up to one thing in each lane, anywhere in it."""
-    things = tuple(
-        Thing(KINDS[rng.integers(len(KINDS))], list(COLOURS)[rng.integers(len(COLOURS))], lane, rng.uniform(-30, 414))
-        for lane in (1, 2, 3)
-        if rng.random() < 0.6
+    """A yard with up to two things in each lane, anywhere in it, in any light."""
+    things: list[Thing] = []
+    for lane in (1, 2, 3):
+        if rng.random() < 0.6:
+            x = rng.uniform(-30, WIDTH + 30)
+            things.append(_random_thing(lane, x, rng))
+            if rng.random() < 0.25:
+                things.append(_random_thing(lane, x + CELL_WIDTH * rng.choice([-1, 1]), rng))
+    return State(
+        tuple(thing for thing in things if -30 <= thing.x <= WIDTH + 30),
+        *(bool(v) for v in rng.integers(0, 2, 3)),
+        digit=int(rng.integers(10)),
+        light=rng.uniform(0.84, 1.16) if rng.random() < 0.6 else rng.uniform(0.38, 0.84),
+        rain=bool(rng.random() < 0.2),
+        shake=tuple(rng.integers(-2, 3, 2).tolist()) if rng.random() < 0.15 else (0, 0),
     )
-    return State(things, *(bool(v) for v in rng.integers(0, 2, 2)), int(rng.integers(10)), rng.uniform(0.84, 1.16))
+
+
+def _random_thing(lane: int, x: float, rng: np.random.Generator) -> Thing:
+    kind, colour = KINDS[rng.integers(len(KINDS))], list(COLOURS)[rng.integers(len(COLOURS))]
+    extra = ("", *EXTRAS)[rng.integers(3)] if kind == "person" else ""
+    return Thing(kind, colour, lane, x, extra)
 
 
 def shrink(image: np.ndarray) -> torch.Tensor:
@@ -47,37 +72,50 @@ def compress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def labels_of(state: State) -> torch.Tensor:
-    """`[16, 5]` int: kind, colour, door, lamp, digit of each cell; 0 is "nothing" for kind and colour."""
+    """`[16, 7]` int: each task's class in each cell; 0 is "nothing" for those about things."""
+    columns = {name: i for i, name in enumerate(TASKS)}
     labels = torch.full((16, len(TASKS)), UNSURE)
-    labels[4:, :2] = 0
-    labels[0, 2], labels[1, 3], labels[3, 4] = int(state.door_open), int(state.lamp_on), state.digit
+    labels[4:, : len(_OF_THINGS)] = 0
+    labels[0, columns["door"]], labels[1, columns["lamp"]] = int(state.door_open), int(state.lamp_on)
+    labels[2, columns["gate"]], labels[3, columns["digit"]] = int(state.gate_open), state.digit
     for thing in state.things:
-        near = [thing.lane * 4 + int(x // 96) for x in (thing.x - 50, thing.x + 50) if 0 <= x < 384]
-        labels[near, :2] = UNSURE
-        if 12 <= thing.x <= 372 and 9 <= thing.x % 96 <= 87:
-            labels[thing.cell, 0] = 1 + KINDS.index(thing.kind)
-            labels[thing.cell, 1] = 1 + list(COLOURS).index(thing.colour)
+        touched = [thing.lane * 4 + int(x // CELL_WIDTH) for x in (thing.x - 50, thing.x + 50) if 0 <= x < WIDTH]
+        labels[touched, : len(_OF_THINGS)] = UNSURE
+    for thing in state.things:
+        if 12 <= thing.x <= WIDTH - 12 and 9 <= thing.x % CELL_WIDTH <= CELL_WIDTH - 9:
+            extra = 1 + EXTRAS.index(thing.extra) if thing.extra else 0
+            classes = (1 + KINDS.index(thing.kind), 1 + list(COLOURS).index(thing.colour), extra)
+            labels[thing.cell, : len(_OF_THINGS)] = torch.tensor(classes)
     return labels
 
 
 def word_targets(labels: torch.Tensor, words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The sum of words that each cell should become `[N, 16, 256]`, and where it is known `[N, 16]`."""
+    """The sum of words that each cell should become `[N, 16, 256]`, and where it is known `[N, 16]`.
+
+    A thing's cell also says on which side of the picture it lies: `red + car + left`.
+    """
     tokenizer = build_tokenizer()
 
     def rows(*names: str) -> torch.Tensor:
         return words[[tokenizer.convert_tokens_to_ids(f"▁{name}") for name in names]]
 
     target = torch.zeros(*labels.shape[:2], words.shape[1])
+    none = torch.zeros(1, words.shape[1])
     tables = {
-        0: torch.cat([rows("nothing"), rows(*KINDS)]),
-        1: torch.cat([torch.zeros(1, words.shape[1]), rows(*COLOURS)]),
-        2: rows("closed", "open") + rows("door"),
-        3: rows("off", "on") + rows("lamp"),
-        4: rows(*(str(d) for d in range(10))) + rows("number"),
+        "kind": torch.cat([rows("nothing"), rows(*KINDS)]),
+        "colour": torch.cat([none, rows(*COLOURS)]),
+        "extra": torch.cat([none, rows(*EXTRAS)]),
+        "door": rows("closed", "open") + rows("door"),
+        "lamp": rows("off", "on") + rows("lamp"),
+        "gate": rows("closed", "open") + rows("gate"),
+        "digit": rows(*(str(d) for d in range(10))) + rows("number"),
     }
-    for column, table in tables.items():
+    for column, name in enumerate(TASKS):
         known = labels[..., column] >= 0
-        target[known] += table[labels[..., column][known]]
+        target[known] += tables[name][labels[..., column][known]]
+    cells = torch.arange(16)
+    sides = rows("left", "right")[(cells % 4 >= 2).long()]
+    target += (labels[..., :1] > 0) * sides
     return target, (labels >= 0).any(-1)
 
 
@@ -99,12 +137,12 @@ class Eyes(torch.nn.Module):
 
 
 def make_bank(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`count` frames of random yards: `[count, 3, 96, 96]` uint8 and their labels `[count, 16, 5]`."""
+    """`count` frames of random yards: `[count, 3, 96, 96]` uint8 and their labels `[count, 16, 7]`."""
     rng = np.random.default_rng([seed, 1])
     images, labels = torch.empty(count, 3, IMAGE_PIXELS, IMAGE_PIXELS, dtype=torch.uint8), []
     for i in range(count):
         state = random_state(rng)
-        picture = paint(state, int(rng.integers(16)), rng)
+        picture = paint(state, int(rng.integers(VARIANTS)), rng)
         images[i] = shrink(compress(picture, rng) if rng.random() < 0.4 else picture)
         labels.append(labels_of(state))
     return images, torch.stack(labels)
@@ -157,7 +195,7 @@ def accuracy(eyes: Eyes, images: torch.Tensor, labels: torch.Tensor, words: torc
     for column, name in enumerate(TASKS):
         truth = labels[..., column]
         # "Nothing" is most of the ground: only cells that hold something count.
-        asked = truth >= (1 if name in ("kind", "colour") else 0)
+        asked = truth >= (1 if name in _OF_THINGS else 0)
         parts.append(f"{name} {(logits[column].argmax(-1)[asked] == truth[asked]).float().mean():.3f}")
     eyes.train()
     return " ".join(parts)

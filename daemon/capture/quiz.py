@@ -1,18 +1,30 @@
 """`Question`: something to ask about a scene, with the answer and the moments that prove it.
 
 The same questions teach the embedded model, fill the demo and the benchmarks, so that none of them can pick its own.
-Every kind is balanced: absent things are asked about as often as present ones, closed doors as often as open ones.
+Every kind is balanced: absent things are asked about as often as present ones, closed doors as often as open ones, and
+what has one answer out of a few has each alike. In kinds that take for granted that a thing was there ("what colour
+was the van?") every fifth asks about one that was not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from .scene import COLOURS, KINDS, State, Thing
+from .phrases import HELD_OUT_WORDS, PHRASES, SEEN_WORDS
+from .yard import BELONGINGS, CELL_WIDTH, COLOURS, KINDS, State, Thing, plural
+
+SECOND_NS = 1_000_000_000
+DONT_KNOW = "i don't know"
+ABSENT_SHARE = 0.2
+MOST_LISTED = 3
+_T = TypeVar("_T")
+_Pair = tuple[str, str]  # colour and kind: by these a thing is known again
 
 
 class Moment(NamedTuple):
@@ -37,20 +49,91 @@ class Question(NamedTuple):
     proof: tuple[int, ...]
 
 
+class Asker:
+    """Draws questions about some moments.
+
+    Args:
+        held_out: put them in words that the embedded model was never trained on.
+    """
+
+    def __init__(self, moments: Sequence[Moment], rng: np.random.Generator, *, held_out: bool = False) -> None:
+        self.moments, self.rng, self._held_out = moments, rng, held_out
+        # Where each colour and kind is wholly seen, and all that are seen at all.
+        self.whole: dict[_Pair, list[int]] = {}
+        self.glimpsed: dict[_Pair, int] = {}
+        for i, moment in enumerate(moments):
+            for thing in moment.state.things:
+                self.glimpsed.setdefault((thing.colour, thing.kind), i)
+                if not thing.half_seen and self.whole.get((thing.colour, thing.kind), [-1])[-1] != i:
+                    self.whole.setdefault((thing.colour, thing.kind), []).append(i)
+
+    def ask(self, kind: str) -> Question | None:
+        """A random question of a kind, or None where the moments allow no fair one this time."""
+        return _MAKERS[kind](self, kind)
+
+    def pick(self, options: Iterable[_T]) -> _T:
+        """Any of the options alike."""
+        options = list(options)
+        return options[int(self.rng.integers(len(options)))]
+
+    def pick_by(self, options: Sequence[_T], value: Callable[[_T], object]) -> _T:
+        """An option, such that each value is as likely as any other."""
+        values = [value(option) for option in options]
+        wanted = self.pick(dict.fromkeys(values))
+        return self.pick(option for option, found in zip(options, values, strict=True) if found == wanted)
+
+    def question(self, kind: str, answer: str, proof: Iterable[int], **words: str) -> Question:
+        """A question in some phrasing; like people, it forgets the question mark now and then."""
+        phrases = PHRASES[kind].held_out if self._held_out else PHRASES[kind].seen
+        mark = "" if self.rng.random() < 0.15 else "?"
+        return Question(kind, self.pick(phrases).format(**words) + mark, answer, tuple(proof))
+
+    def words(self) -> list[str]:
+        """Words for what the yard does not have."""
+        return HELD_OUT_WORDS if self._held_out else SEEN_WORDS
+
+    def clock_in(self, i: int) -> str:
+        """A clock in a moment's span, more often than not its beginning."""
+        moment = self.moments[i]
+        if self.rng.random() < 0.6:
+            return clock(moment.time_ns)
+        seconds = (moment.until_ns - moment.time_ns) // SECOND_NS
+        return clock(moment.time_ns + int(self.rng.integers(seconds + 1)) * SECOND_NS)
+
+    def absent(self, kinds: Sequence[str] = KINDS) -> _Pair | None:
+        """A thing that was never there; it often shares its colour or its kind with one that was."""
+        colours = list(COLOURS)
+        if self.glimpsed and self.rng.random() < 0.6:
+            colour, kind = self.pick(self.glimpsed)
+            if self.rng.random() < 0.5:
+                colours = [colour]
+            elif kind in kinds:
+                kinds = [kind]
+        pair = self.pick(colours), self.pick(kinds)
+        return None if pair in self.glimpsed else pair
+
+    def came_twice(self, pair: _Pair) -> bool:
+        """Whether more than a minute without the thing lies between two sightings."""
+        seen = [self.moments[i] for i in self.whole[pair]]
+        return any(later.time_ns - earlier.until_ns > 60 * SECOND_NS for earlier, later in pairwise(seen))
+
+
+def ask(kind: str, moments: Sequence[Moment], rng: np.random.Generator, *, held_out: bool = False) -> Question | None:
+    """A random question of a kind about these moments, or None where they allow no fair one."""
+    return Asker(moments, rng, held_out=held_out).ask(kind)
+
+
 def clock(time_ns: int) -> str:
     """`14:03:20`, UTC."""
-    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%H:%M:%S")
-
-
-def ask(kind: str, moments: Sequence[Moment], rng: np.random.Generator) -> Question | None:
-    """A random question of a kind about these moments, or None where they allow no fair one."""
-    return _MAKERS[kind](moments, rng)
+    return datetime.fromtimestamp(time_ns // SECOND_NS, UTC).strftime("%H:%M:%S")
 
 
 def agrees(question: Question, answer: str, tolerance_seconds: float = 5.0) -> bool:
-    """Whether an answer is right: the same words, or for "when" a clock within the tolerance."""
+    """Whether an answer is right: the same words, for a time a clock within the tolerance, for a count the number."""
     said, true = answer.strip().lower().rstrip("."), question.answer
-    if question.kind != "when":
+    if question.kind == "came":
+        return re.sub(r".*: ", "", said) == re.sub(r".*: ", "", true)
+    if not true.startswith("at "):
         return said == true
     try:
         times = [datetime.strptime(text.removeprefix("at "), "%H:%M:%S") for text in (said, true)]
@@ -64,147 +147,277 @@ def name_all(things: Sequence[Thing]) -> str:
     return " and ".join(str(thing) for thing in things) or "nothing"
 
 
-def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
-    return options[int(rng.integers(len(options)))]
+def _named(pair: _Pair) -> str:
+    return str(Thing(pair[1], pair[0], 1, 0))
 
 
-def _when_asked(moment: Moment, rng: np.random.Generator) -> str:
-    """A clock in the moment's span, more often than not its beginning."""
-    if rng.random() < 0.6:
-        return clock(moment.time_ns)
-    seconds = (moment.until_ns - moment.time_ns) // 1_000_000_000
-    return clock(moment.time_ns + int(rng.integers(seconds + 1)) * 1_000_000_000)
-
-
-def _balanced(moments: Sequence[Moment], value: Callable[[State], object], rng: np.random.Generator) -> int:
-    """An index such that each value of the state is as likely as any other."""
-    values = [value(moment.state) for moment in moments]
-    wanted = list(dict.fromkeys(values))[int(rng.integers(len(set(values))))]
-    return int(rng.choice([i for i, v in enumerate(values) if v == wanted]))
+def _bare(pair: _Pair) -> str:
+    return " ".join(pair)
 
 
 def _yes(truth: bool) -> str:
     return "yes" if truth else "no"
 
 
-def _door_now(moments: Sequence[Moment], rng: np.random.Generator) -> Question:
-    text = _pick(("is the door open?", "is the door open now?", "is the door open right now?"), rng)
-    return Question("door now", text, _yes(moments[-1].state.door_open), (len(moments) - 1,))
+_DEVICES: dict[str, tuple[Callable[[State], bool], str, str]] = {
+    "door": (lambda state: state.door_open, "open", "closed"),
+    "lamp": (lambda state: state.lamp_on, "on", "off"),
+    "gate": (lambda state: state.gate_open, "open", "closed"),
+}
 
 
-def _lamp_now(moments: Sequence[Moment], rng: np.random.Generator) -> Question:
-    text = _pick(("is the lamp on?", "is the lamp on now?", "is the lamp on right now?"), rng)
-    return Question("lamp now", text, _yes(moments[-1].state.lamp_on), (len(moments) - 1,))
+def _device(a: Asker, kind: str) -> Question:
+    """Half of the questions are about the other state, so that "yes" does not mean "open"."""
+    name, when = kind.split()
+    is_open, *words = _DEVICES[name]
+    indices = range(len(a.moments))
+    i = len(a.moments) - 1 if when == "now" else a.pick_by(indices, lambda i: is_open(a.moments[i].state))
+    asked = a.pick((True, True, False))
+    answer = _yes(is_open(a.moments[i].state) == asked)
+    return a.question(kind, answer, [i], state=words[0 if asked else 1], t=a.clock_in(i))
 
 
-def _there_now(moments: Sequence[Moment], rng: np.random.Generator) -> Question | None:
-    if not moments[-1].state.fair:
-        return None
-    text = _pick(("what is there now?", "what do you see now?", "what is in the yard right now?"), rng)
-    return Question("there now", text, name_all(moments[-1].state.things), (len(moments) - 1,))
+def _sign(a: Asker, kind: str) -> Question:
+    indices = range(len(a.moments))
+    i = len(a.moments) - 1 if kind.endswith("now") else a.pick_by(indices, lambda i: a.moments[i].state.digit)
+    return a.question(kind, str(a.moments[i].state.digit), [i], t=a.clock_in(i))
 
 
-def _door_then(moments: Sequence[Moment], rng: np.random.Generator) -> Question:
-    i = _balanced(moments, lambda state: state.door_open, rng)
-    text = f"was the door open at {_when_asked(moments[i], rng)}?"
-    return Question("door then", text, _yes(moments[i].state.door_open), (i,))
-
-
-def _lamp_then(moments: Sequence[Moment], rng: np.random.Generator) -> Question:
-    i = _balanced(moments, lambda state: state.lamp_on, rng)
-    text = f"was the lamp on at {_when_asked(moments[i], rng)}?"
-    return Question("lamp then", text, _yes(moments[i].state.lamp_on), (i,))
-
-
-def _sign_then(moments: Sequence[Moment], rng: np.random.Generator) -> Question:
-    i = _balanced(moments, lambda state: state.digit, rng)
-    stem = _pick(("what digit was on the sign at", "what number did the sign show at"), rng)
-    return Question("sign then", f"{stem} {_when_asked(moments[i], rng)}?", str(moments[i].state.digit), (i,))
-
-
-def _there_then(moments: Sequence[Moment], rng: np.random.Generator) -> Question | None:
-    fair = [i for i, moment in enumerate(moments) if moment.state.fair]
+def _there(a: Asker, kind: str) -> Question | None:
+    newest = len(a.moments) - 1
+    indices = [newest] if kind.endswith("now") else range(newest + 1)
+    fair = [i for i in indices if a.moments[i].state.fair and len(a.moments[i].state.things) <= MOST_LISTED]
     if not fair:
         return None
-    i = fair[_balanced([moments[i] for i in fair], lambda state: len(state.things), rng)]
-    stem = _pick(("what was there at", "what was in the yard at", "what did you see at"), rng)
-    text = f"{stem} {_when_asked(moments[i], rng)}?"
-    return Question("there then", text, name_all(moments[i].state.things), (i,))
+    i = a.pick_by(fair, lambda i: len(a.moments[i].state.things))
+    return a.question(kind, name_all(a.moments[i].state.things), [i], t=a.clock_in(i))
 
 
-def _sightings(moments: Sequence[Moment]) -> tuple[dict[tuple[str, str], list[int]], set[tuple[str, str]]]:
-    """Where each (colour, kind) is wholly seen, and all that are seen at all."""
-    whole: dict[tuple[str, str], list[int]] = {}
-    glimpsed = set()
-    for i, moment in enumerate(moments):
-        for thing in moment.state.things:
-            glimpsed.add((thing.colour, thing.kind))
-            if not thing.half_seen:
-                whole.setdefault((thing.colour, thing.kind), []).append(i)
-    return whole, glimpsed
+def _count(a: Asker, kind: str) -> Question | None:
+    newest = a.moments[-1].state
+    return a.question(kind, str(len(newest.things)), [len(a.moments) - 1]) if newest.fair else None
 
 
-def _appear(moments: Sequence[Moment], rng: np.random.Generator) -> Question | None:
-    whole, glimpsed = _sightings(moments)
-    if rng.random() < 0.5:
-        if not whole:
+def _appear(a: Asker, kind: str) -> Question | None:
+    pair, there = (a.pick(a.whole), True) if a.whole and a.rng.random() < 0.5 else (a.absent(), False)
+    if pair is None:
+        return None
+    return a.question(kind, _yes(there), a.whole[pair] if there else [], a_thing=_named(pair))
+
+
+def _about_absent(a: Asker, kind: str, kinds: Sequence[str] = KINDS, **words: str) -> Question | None:
+    pair = a.absent(kinds)
+    return None if pair is None else a.question(kind, f"i saw no {_bare(pair)}", [], thing=_bare(pair), **words)
+
+
+def _colour(a: Asker, kind: str) -> Question | None:
+    kinds = [pair[1] for pair in a.glimpsed]
+    if a.rng.random() < ABSENT_SHARE:
+        missing = [name for name in KINDS if name not in kinds]
+        if not missing:
             return None
-        colour, kind = list(whole)[int(rng.integers(len(whole)))]
-        answer, proof = "yes", tuple(whole[colour, kind])
-    else:
-        # Half of the absent things share their colour or their kind with something that was there.
-        colours, kinds = list(COLOURS), list(KINDS)
-        if glimpsed and rng.random() < 0.6:
-            seen = sorted(glimpsed)[int(rng.integers(len(glimpsed)))]
-            colours, kinds = ([seen[0]], kinds) if rng.random() < 0.5 else (colours, [seen[1]])
-        colour, kind = _pick(colours, rng), _pick(kinds, rng)
-        if (colour, kind) in glimpsed:
-            return None
-        answer, proof = "no", ()
-    thing = str(Thing(kind, colour, 1, 0))
-    text = _pick((f"did {thing} appear?", f"was there {thing}?", f"did you see {thing}?"), rng)
-    return Question("appear", text, answer, proof)
-
-
-def _colour(moments: Sequence[Moment], rng: np.random.Generator) -> Question | None:
-    whole, glimpsed = _sightings(moments)
-    fair = [pair for pair in whole if sum(kind == pair[1] for _, kind in glimpsed) == 1]
+        name = a.pick(missing)
+        return a.question(kind, f"i saw no {name}", [], name=name)
+    fair = [pair for pair in a.whole if kinds.count(pair[1]) == 1]
     if not fair:
         return None
-    colour, kind = fair[int(rng.integers(len(fair)))]
-    text = _pick((f"what colour was the {kind}?", f"what color was the {kind}?"), rng)
-    return Question("colour", text, colour, tuple(whole[colour, kind]))
+    pair = a.pick_by(fair, lambda pair: pair[0])
+    return a.question(kind, pair[0], a.whole[pair], name=pair[1])
 
 
-def _when(moments: Sequence[Moment], rng: np.random.Generator) -> Question | None:
-    whole, _ = _sightings(moments)
-    once = [pair for pair, seen in whole.items() if not _came_twice(moments, pair, seen)]
+def _kind(a: Asker, kind: str) -> Question | None:
+    colours = [pair[0] for pair in a.glimpsed]
+    if a.rng.random() < ABSENT_SHARE:
+        missing = [name for name in COLOURS if name not in colours]
+        return a.question(kind, "nothing", [], colour=a.pick(missing)) if missing else None
+    fair = [pair for pair in a.whole if colours.count(pair[0]) == 1]
+    if not fair:
+        return None
+    pair = a.pick_by(fair, lambda pair: pair[1])
+    return a.question(kind, f"a {pair[1]}", a.whole[pair], colour=pair[0])
+
+
+def _of_a_thing(
+    a: Asker, kind: str, fair: Sequence[_Pair], answer: Callable[[_Pair], str], kinds: Sequence[str] = KINDS
+) -> Question | None:
+    """A question about one thing by its name, balanced by the answer; now and then about one that was not there."""
+    if a.rng.random() < ABSENT_SHARE:
+        return _about_absent(a, kind, kinds)
+    if not fair:
+        return None
+    pair = a.pick_by(fair, answer)
+    return a.question(kind, answer(pair), a.whole[pair], thing=_bare(pair))
+
+
+def _sightings(a: Asker, pair: _Pair) -> list[Thing]:
+    """The thing itself, wherever it is wholly seen."""
+    return [
+        thing
+        for i in a.whole[pair]
+        for thing in a.moments[i].state.things
+        if (thing.colour, thing.kind) == pair and not thing.half_seen
+    ]
+
+
+def _side(a: Asker, kind: str) -> Question | None:
+    sides = {pair: {thing.side for thing in _sightings(a, pair)} for pair in a.whole}
+    fair = [pair for pair, found in sides.items() if len(found) == 1]
+    return _of_a_thing(a, kind, fair, lambda pair: f"on the {min(sides[pair])}")
+
+
+def _extra(a: Asker, kind: str) -> Question | None:
+    extras = {pair: {thing.extra for thing in _sightings(a, pair)} for pair in a.whole if pair[1] == "person"}
+    named = {"": "nothing", "hat": "a hat", "umbrella": "an umbrella"}
+    fair = [pair for pair, found in extras.items() if len(found) == 1]
+    return _of_a_thing(a, kind, fair, lambda pair: named[min(extras[pair])], ("person",))
+
+
+def _when(a: Asker, kind: str) -> Question | None:
+    if a.rng.random() < ABSENT_SHARE:
+        return _about_absent(a, kind)
+    once = [pair for pair in a.whole if not a.came_twice(pair)]
     if not once:
         return None
-    colour, kind = once[int(rng.integers(len(once)))]
-    first = whole[colour, kind][0]
-    stem = _pick(("when did", "at what time did"), rng)
-    text = f"{stem} the {colour} {kind} appear?"
-    return Question("when", text, f"at {clock(moments[first].time_ns)}", (first,))
+    pair = a.pick(once)
+    i = a.whole[pair][0 if kind == "when" else -1]
+    return a.question(kind, f"at {clock(a.moments[i].time_ns)}", [i], thing=_bare(pair))
 
 
-def _came_twice(moments: Sequence[Moment], pair: tuple[str, str], seen: Sequence[int]) -> bool:
-    """Whether some minute without the thing lies between two sightings."""
-    times = [moments[i].time_ns for i in seen]
-    ends = [moments[i].until_ns for i in seen]
-    return any(later - earlier > 60_000_000_000 for earlier, later in zip(ends, times[1:], strict=False))
+def _order(a: Asker, kind: str) -> Question | None:
+    once = [pair for pair in a.whole if not a.came_twice(pair)]
+    if len(once) < 2:
+        return None
+    one, other = a.pick(once), a.pick(once)
+    first = [(a.glimpsed[pair], a.whole[pair][0]) for pair in (one, other)]
+    if first[0][0] == first[1][0] or (first[0] < first[1]) != (first[0][1] < first[1][1]) or first[0][1] == first[1][1]:
+        return None
+    end = a.pick(("first", "last"))
+    winner = one if (first[0] < first[1]) == (end == "first") else other
+    proof = sorted(seen for _, seen in first)
+    return a.question(kind, f"the {_bare(winner)}", proof, end=end, one=_bare(one), other=_bare(other))
 
 
-_MAKERS: dict[str, Callable[[Sequence[Moment], np.random.Generator], Question | None]] = {
-    "door now": _door_now,
-    "lamp now": _lamp_now,
-    "there now": _there_now,
-    "door then": _door_then,
-    "lamp then": _lamp_then,
-    "sign then": _sign_then,
-    "there then": _there_then,
+def _left(a: Asker, kind: str) -> Question | None:
+    verb = a.pick(("left", "left", "took", "brought"))
+    if a.rng.random() < ABSENT_SHARE:
+        return _about_absent(a, kind, BELONGINGS, verb=verb)
+    found: dict[_Pair, dict[str, list[int]]] = {}
+    for pair in a.whole:
+        for thing in _sightings(a, pair):
+            person = thing.taken_by if verb == "took" else thing.left_by
+            if person:
+                found.setdefault(pair, {}).setdefault(person, [])
+    for pair, persons in found.items():
+        for person, indices in persons.items():
+            indices += [i for i in a.whole[pair] if _side_by_side(a.moments[i].state, pair, person)]
+    fair = [pair for pair, persons in found.items() if len(persons) == 1 and min(persons.values())]
+    if not fair:
+        return None
+    pair = a.pick(fair)
+    person, indices = next(iter(found[pair].items()))
+    return a.question(kind, _named((person.split()[0], "person")), indices, verb=verb, thing=_bare(pair))
+
+
+def _side_by_side(state: State, pair: _Pair, person: str) -> bool:
+    """Whether the person is wholly seen beside the thing."""
+    things = [thing for thing in state.things if (thing.colour, thing.kind) == pair]
+    return any(
+        f"{p.colour} {p.kind}" == person
+        and not p.half_seen
+        and any(p.lane == thing.lane and abs(abs(p.x - thing.x) - CELL_WIDTH) < 2 for thing in things)
+        for p in state.things
+    )
+
+
+def _span(a: Asker) -> tuple[int, int]:
+    """The first and last index of some span: of few moments any, of many seconds half a minute to two and a half."""
+    count = len(a.moments)
+    first = int(a.rng.integers(count))
+    longest = count if count <= 64 else int(a.rng.integers(30, 150))
+    return first, min(count, first + int(a.rng.integers(1, longest + 1))) - 1
+
+
+def _seen_in(a: Asker, first: int, last: int) -> dict[_Pair, int] | None:
+    """What is wholly seen between two indices and where first, or None where something is seen only in part."""
+    seen: dict[_Pair, int] = {}
+    for i in range(first, last + 1):
+        for thing in a.moments[i].state.things:
+            if not thing.half_seen:
+                seen.setdefault((thing.colour, thing.kind), i)
+    glimpsed = {(t.colour, t.kind) for i in range(first, last + 1) for t in a.moments[i].state.things}
+    return seen if glimpsed <= set(seen) else None
+
+
+def _clocks(a: Asker, first: int, last: int) -> dict[str, str]:
+    return {"since": clock(a.moments[first].time_ns), "until": clock(a.moments[last].until_ns)}
+
+
+def _came(a: Asker, kind: str) -> Question | None:
+    wanted = int(a.rng.integers(0, MOST_LISTED + 1))
+    for _ in range(6):
+        first, last = _span(a)
+        seen = _seen_in(a, first, last)
+        if seen is None or any(a.came_twice(pair) for pair in seen):
+            continue
+        numbers = {name: [pair for pair in seen if pair[1] == name] for name in KINDS}
+        fair = [name for name in KINDS if len(numbers[name]) == wanted]
+        if fair:
+            name = a.pick(fair)
+            listed = " and ".join(_named(pair) for pair in numbers[name])
+            answer = f"{listed}: {wanted}" if wanted else "none"
+            proof = [seen[pair] for pair in numbers[name]]
+            return a.question(kind, answer, proof, kinds=plural(name), **_clocks(a, first, last))
+    return None
+
+
+def _happened(a: Asker, kind: str) -> Question | None:
+    wanted = int(a.rng.integers(0, MOST_LISTED + 1))
+    for _ in range(6):
+        first, last = _span(a)
+        seen = _seen_in(a, first, last)
+        if seen is not None and len(seen) == wanted:
+            answer = " and ".join(_named(pair) for pair in seen) or "nothing"
+            return a.question(kind, answer, dict.fromkeys(seen.values()), **_clocks(a, first, last))
+    return None
+
+
+def _unknown(a: Asker, kind: str) -> Question:
+    words = a.words()
+    return a.question(
+        kind,
+        DONT_KNOW,
+        [],
+        word=a.pick(words),
+        word2=a.pick(words),
+        name=a.pick(KINDS),
+        colour=a.pick(COLOURS),
+        thing=f"{a.pick(COLOURS)} {a.pick(KINDS)}",
+        device=a.pick(("door", "lamp", "gate", "sign", "camera", "yard")),
+        t=a.clock_in(int(a.rng.integers(len(a.moments)))),
+    )
+
+
+_MAKERS: dict[str, Callable[[Asker, str], Question | None]] = {
+    **dict.fromkeys(("door now", "lamp now", "gate now"), _device),
+    "sign now": _sign,
+    "there now": _there,
+    "count now": _count,
+    **dict.fromkeys(("door then", "lamp then", "gate then"), _device),
+    "sign then": _sign,
+    "there then": _there,
     "appear": _appear,
     "colour": _colour,
+    "kind": _kind,
+    "side": _side,
+    "extra": _extra,
     "when": _when,
+    "last": _when,
+    "order": _order,
+    "left": _left,
+    "came": _came,
+    "happened": _happened,
+    "unknown": _unknown,
 }
 QUESTION_KINDS = tuple(_MAKERS)
+NOW_KINDS = tuple(kind for kind in QUESTION_KINDS if kind.endswith(" now"))
+THEN_KINDS = tuple(kind for kind in QUESTION_KINDS if kind.endswith(" then"))

@@ -3,14 +3,15 @@
 Deterministic by seed and seekable: what stands in the yard at a second is drawn from numbers that belong to that
 second's slots alone, so no second depends on one rendered before it. Knows nothing about models or memory.
 
-The picture is a 4 × 4 grid of cells. The top row is the house: a door (cell 0), a lamp (cell 1) and a sign with a
-digit (cell 3). The three rows below are lanes; in each, one thing at a time comes in from a side, stands in a column
-for some seconds, and leaves.
+In each lane one visitor at a time comes in from a side, stands in a column for some seconds, and leaves. Now and then a
+person brings a bag or a box, leaves it behind, and minutes later another takes it. Some hours are empty, nights are
+dark, and what comes is often like what came before, in another colour or in the same.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,63 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CaptureError
+from .paint import paint
+from .yard import BELONGINGS, CELL_WIDTH, COLOURS, EXTRAS, HEIGHT, VISITORS, WIDTH, State, Thing
 
-WIDTH, HEIGHT = 384, 288
-CELL_WIDTH, CELL_HEIGHT = 96, 72
-KINDS = ("person", "car", "van", "bicycle", "dog", "bag", "box")
-COLOURS = {  # name: BGR
-    "red": (40, 40, 215),
-    "blue": (215, 90, 30),
-    "green": (60, 165, 50),
-    "yellow": (40, 220, 235),
-    "white": (245, 245, 245),
-    "black": (30, 28, 28),
-    "orange": (20, 130, 250),
-    "purple": (165, 45, 130),
-}
+LANES = (1, 2, 3)
 LANE_SLOT_SECONDS = 60.0
-DOOR_SLOT_SECONDS, LAMP_SLOT_SECONDS, SIGN_SLOT_SECONDS = 75.0, 110.0, 140.0
+STORY_SLOTS = 5  # lane slots that a belonging and the two persons who move it take
+DEVICE_SLOT_SECONDS = {"door": 75.0, "lamp": 110.0, "gate": 95.0, "sign": 140.0}
+RAIN_SLOT_SECONDS, GUST_SLOT_SECONDS, GUST_SECONDS = 1200.0, 400.0, 5.0
 SPEED_PIXELS_PER_SECOND = 80.0
-NOISE_SIGMA = 4.0
+_PURPOSES = {"door": 10, "lamp": 11, "sign": 12, "gate": 13, "rain": 14, "gust": 15, "activity": 16, "story": 17}
 _OUTSIDE_PIXELS = 60.0
-_DARK = (45, 42, 40)
-
-
-class Thing(NamedTuple):
-    """Something that stands in the yard; `x` is its centre in pixels, `lane` 1 (far) to 3 (near)."""
-
-    kind: str
-    colour: str
-    lane: int
-    x: float
-
-    @property
-    def cell(self) -> int:
-        """The grid cell (0–15, row by row) that holds the centre."""
-        return self.lane * 4 + min(3, max(0, int(self.x // CELL_WIDTH)))
-
-    @property
-    def half_seen(self) -> bool:
-        """Whether the thing is cut by the picture's edge, so that nobody could name it fairly."""
-        return not 30 <= self.x <= WIDTH - 30
-
-    def __str__(self) -> str:
-        return f"{'an' if self.colour == 'orange' else 'a'} {self.colour} {self.kind}"
-
-
-class State(NamedTuple):
-    """All that is true of the yard at one moment."""
-
-    things: tuple[Thing, ...]
-    door_open: bool
-    lamp_on: bool
-    digit: int
-    light: float
-
-    @property
-    def fair(self) -> bool:
-        """Whether every thing is wholly in the picture."""
-        return not any(thing.half_seen for thing in self.things)
+_OPTIONS = ("seed", "start", "minutes", "busy", "size")
 
 
 class Visit(NamedTuple):
@@ -86,6 +42,7 @@ class Visit(NamedTuple):
 
     kind: str
     colour: str
+    extra: str
     lane: int
     target_x: float
     from_left: bool
@@ -94,6 +51,17 @@ class Visit(NamedTuple):
     arrive: float
     depart: float
     end: float
+    left_by: str = ""  # who brought a belonging and who took it away, as "red person"
+    taken_by: str = ""
+
+    @property
+    def name(self) -> str:
+        """`red car`."""
+        return f"{self.colour} {self.kind}"
+
+    def seen_at(self, x: float) -> Thing:
+        """The thing while it is in the yard."""
+        return Thing(self.kind, self.colour, self.lane, x, self.extra, self.left_by, self.taken_by)
 
 
 @dataclass(frozen=True)
@@ -104,130 +72,169 @@ class Scene:
         seed: which yard; another seed is another history.
         start_ns: UTC time of second 0.
         duration_seconds: where the stream ends, or None for never.
-        busy: probability that a lane has a visit in a minute.
+        busy: probability that a lane has a visit in a minute of the first hour; later hours have more, less or none.
+        width, height: of the pictures; they are drawn at 384 × 288 and scaled.
     """
 
     seed: int = 0
     start_ns: int = 0
     duration_seconds: float | None = None
     busy: float = 0.3
+    width: int = WIDTH
+    height: int = HEIGHT
 
     @classmethod
     def from_url(cls, url: str) -> Scene:
-        """Reads `scene://?seed=7&start=2026-03-02T14:00:00&minutes=30&busy=0.3`.
+        """Reads `scene://?seed=7&start=2026-03-02T14:00:00&minutes=30&busy=0.3&size=640x480`.
 
         Raises:
             CaptureError: a key is unknown or a value is out of range.
         """
         options = dict(parse_qsl(urlsplit(url).query))
-        unknown = set(options) - {"seed", "start", "minutes", "busy"}
-        if unknown:
-            raise CaptureError(f"{url}: unknown {sorted(unknown)[0]!r}; a scene takes seed, start, minutes, busy")
+        if unknown := set(options) - set(_OPTIONS):
+            raise CaptureError(f"{url}: unknown {sorted(unknown)[0]!r}; a scene takes {', '.join(_OPTIONS)}")
         try:
             start = datetime.fromisoformat(options["start"]) if "start" in options else datetime.now(UTC)
             minutes = float(options["minutes"]) if "minutes" in options else None
             seed, busy = int(options.get("seed", 0)), float(options.get("busy", 0.3))
+            width, height = (int(pixels) for pixels in options.get("size", f"{WIDTH}x{HEIGHT}").split("x"))
         except ValueError as exc:
             raise CaptureError(f"{url}: {exc}") from exc
-        if seed < 0 or not 0 <= busy <= 1 or (minutes is not None and minutes <= 0):
+        if seed < 0 or not 0 <= busy <= 1 or (minutes is not None and not 0 < minutes < math.inf):
             raise CaptureError(f"{url}: seed must be ≥ 0, busy between 0 and 1, minutes above 0")
+        if not (64 <= width <= 3840 and 64 <= height <= 2160) or width % 2 or height % 2:
+            raise CaptureError(f"{url}: size must be even numbers from 64x64 to 3840x2160")
         start = start.replace(tzinfo=start.tzinfo or UTC)
         return cls(
             seed=seed,
             start_ns=int(start.timestamp()) * 1_000_000_000,
             duration_seconds=None if minutes is None else minutes * 60,
             busy=busy,
+            width=width,
+            height=height,
         )
 
     def state(self, t_seconds: float) -> State:
         """What is true at a second."""
         things = []
-        for lane in (1, 2, 3):
-            visit = self._visit(lane, int((t_seconds - _lane_phase(lane)) // LANE_SLOT_SECONDS))
-            x = None if visit is None else _place(visit, t_seconds)
-            if visit is not None and x is not None and 0 <= x < WIDTH:
-                things.append(Thing(visit.kind, visit.colour, lane, x))
+        for lane in LANES:
+            for visit in self._lane_visits(lane, int((t_seconds - _lane_phase(lane)) // LANE_SLOT_SECONDS)):
+                x = _place(visit, t_seconds)
+                if x is not None and 0 <= x < WIDTH:
+                    things.append(visit.seen_at(x))
         return State(
-            things=tuple(things),
-            door_open=self._draw(10, t_seconds // DOOR_SLOT_SECONDS) < 0.5,
-            lamp_on=self._draw(11, t_seconds // LAMP_SLOT_SECONDS) < 0.5,
-            digit=int(self._draw(12, t_seconds // SIGN_SLOT_SECONDS) * 10),
-            light=1.0 + 0.12 * float(np.sin(t_seconds / 97.0 + self.seed)),
+            things=tuple(sorted(things, key=lambda thing: (thing.lane, thing.x))),
+            door_open=self._device("door", t_seconds) < 0.5,
+            lamp_on=self._device("lamp", t_seconds) < 0.5,
+            gate_open=self._device("gate", t_seconds) < 0.5,
+            digit=int(self._device("sign", t_seconds) * 10),
+            light=self._light(t_seconds),
+            rain=self._draw("rain", t_seconds // RAIN_SLOT_SECONDS) < 0.15,
+            shake=self._shake(t_seconds),
         )
 
     def visits(self, since: float, until: float) -> Iterator[Visit]:
         """Every visit whose stay touches `[since, until]` (seconds), lane by lane."""
-        for lane in (1, 2, 3):
+        for lane in LANES:
             first = int((since - _lane_phase(lane)) // LANE_SLOT_SECONDS)
             last = int((until - _lane_phase(lane)) // LANE_SLOT_SECONDS)
-            for slot in range(first, last + 1):
-                visit = self._visit(lane, slot)
-                if visit is not None and visit.start <= until and visit.end >= since:
+            found = (visit for slot in range(first, last + 1) for visit in self._lane_visits(lane, slot))
+            for visit in dict.fromkeys(found):
+                if visit.start <= until and visit.end >= since:
                     yield visit
 
     def truth(self, since: float, until: float) -> list[dict[str, object]]:
         """The truth log: one entry per change, in time order.
 
-        Keys: `time_ns`, `event` (`enter`, `leave`, `door`, `lamp`, `sign`) and `what`.
+        Keys: `time_ns` (UTC), `event` (`enter`, `leave`, `left`, `taken`, `door`, `lamp`, `gate`, `sign`), `what`
+        (`red car`, `open`, `on`, `7`), and for `left` and `taken` also `by`. A thing that a person brings enters with
+        the person, is left when the person departs, and is taken when another does.
         """
-        changes: list[tuple[float, str, object]] = []
+        changes: list[tuple[float, dict[str, object]]] = []
         for visit in self.visits(since, until):
-            name = f"{visit.colour} {visit.kind}"
-            changes += [(visit.start, "enter", name), (visit.end, "leave", name)]
-        for event, seconds, what in (
-            ("door", DOOR_SLOT_SECONDS, _door),
-            ("lamp", LAMP_SLOT_SECONDS, _lamp),
-            ("sign", SIGN_SLOT_SECONDS, _sign),
-        ):
+            changes.append((visit.start, {"event": "enter", "what": visit.name}))
+            changes.append((visit.end, {"event": "leave", "what": visit.name}))
+            if visit.left_by:
+                leaver = next(v for v in self._story(visit) if v.name == visit.left_by and v.arrive == visit.arrive)
+                changes.append((leaver.depart, {"event": "left", "what": visit.name, "by": visit.left_by}))
+                changes.append((visit.depart, {"event": "taken", "what": visit.name, "by": visit.taken_by}))
+        for device, seconds in DEVICE_SLOT_SECONDS.items():
             before = None
             for slot in range(int(since // seconds), int(until // seconds) + 1):
-                now = what(self.state(slot * seconds + 0.5))
+                now = _device_words(self.state(slot * seconds + 0.5))[device]
                 if now != before:
-                    changes.append((slot * seconds, event, now))
+                    changes.append((slot * seconds, {"event": device, "what": now}))
                 before = now
         return [
-            {"time_ns": self.start_ns + int(t * 1e9), "event": event, "what": what}
-            for t, event, what in sorted(changes, key=lambda change: change[0])
+            {"time_ns": self.start_ns + int(t * 1e9), **entry}
+            for t, entry in sorted(changes, key=lambda change: change[0])
             if since <= t <= until
         ]
 
     def render(self, t_seconds: float) -> NDArray[np.uint8]:
-        """The picture at a second: BGR, `[288, 384, 3]`, with sensor noise."""
+        """The picture at a second: BGR, `[height, width, 3]`, with sensor noise."""
         rng = np.random.default_rng([self.seed, int(t_seconds * 1000)])
-        return paint(self.state(t_seconds), self.seed, rng)
+        image = paint(self.state(t_seconds), self.seed, rng)
+        if (self.width, self.height) == (WIDTH, HEIGHT):
+            return image
+        scaled: NDArray[np.uint8] = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
+        return scaled
 
-    def _draw(self, purpose: int, slot: float) -> float:
-        return _uniform(self.seed, purpose, int(slot))
+    def _draw(self, purpose: str, slot: float) -> float:
+        return _uniform(self.seed, _PURPOSES[purpose], int(slot))
 
-    def _visit(self, lane: int, slot: int) -> Visit | None:
-        return _make_visit(self.seed, lane, slot, self.busy)
+    def _device(self, device: str, t_seconds: float) -> float:
+        return self._draw(device, t_seconds // DEVICE_SLOT_SECONDS[device])
+
+    def _light(self, t_seconds: float) -> float:
+        """Clouds that drift, and the night from 20:30 to 5:30 with half an hour of dusk on either side."""
+        hour = (self.start_ns / 1e9 + t_seconds) % 86_400 / 3600
+        from_noon = abs(hour - 13)
+        night = min(1.0, max(0.0, (from_noon - 7.0) * 2))
+        return (1.0 - 0.55 * night) * (1.0 + 0.12 * math.sin(t_seconds / 97.0 + self.seed))
+
+    def _shake(self, t_seconds: float) -> tuple[int, int]:
+        """Now and then a gust moves the camera by a pixel or two."""
+        slot = t_seconds // GUST_SLOT_SECONDS
+        strength, begin = self._draw("gust", slot), slot * GUST_SLOT_SECONDS + 60
+        if strength > 0.4 or not begin <= t_seconds < begin + GUST_SECONDS:
+            return (0, 0)
+        rng = np.random.default_rng([self.seed, int(t_seconds * 1000), 3])
+        right, down = rng.integers(-2, 3, 2)
+        return int(right), int(down)
+
+    def _activity(self, t_seconds: float) -> float:
+        """How busy an hour is: the first as told, later ones from none to one and a half times."""
+        hour = t_seconds // 3600
+        draw = self._draw("activity", hour)
+        if hour == 0:
+            return self.busy
+        return 0.0 if draw < 0.3 else min(1.0, self.busy * (0.5 + 1.43 * (draw - 0.3)))
+
+    def _lane_visits(self, lane: int, slot: int) -> tuple[Visit, ...]:
+        """What comes into a lane in a slot: nothing, a visit, or the story that the slot is part of."""
+        busy = self._activity(slot * LANE_SLOT_SECONDS)
+        first = slot // STORY_SLOTS * STORY_SLOTS
+        if _uniform(self.seed, _PURPOSES["story"] + 10 * lane, first) < 0.4 * self._activity(first * LANE_SLOT_SECONDS):
+            return _make_story(self.seed, lane, first)
+        visit = _make_visit(self.seed, lane, slot, busy)
+        return () if visit is None else (visit,)
+
+    def _story(self, visit: Visit) -> tuple[Visit, ...]:
+        slot = int((visit.start - _lane_phase(visit.lane)) // LANE_SLOT_SECONDS)
+        return self._lane_visits(visit.lane, slot)
 
 
-def _door(state: State) -> str:
-    return "open" if state.door_open else "closed"
+def _device_words(state: State) -> dict[str, str]:
+    return {
+        "door": "open" if state.door_open else "closed",
+        "lamp": "on" if state.lamp_on else "off",
+        "gate": "open" if state.gate_open else "closed",
+        "sign": str(state.digit),
+    }
 
 
-def _lamp(state: State) -> str:
-    return "on" if state.lamp_on else "off"
-
-
-def _sign(state: State) -> str:
-    return str(state.digit)
-
-
-def paint(state: State, variant: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A picture of any state, in the paint of house `variant`: BGR, `[288, 384, 3]`, the noise drawn from `rng`."""
-    image = _house(variant % 16, state.door_open, state.lamp_on, state.digit).copy()
-    for thing in state.things:
-        _draw_thing(image, thing)
-    pool = _noise_pool()
-    row, column = rng.integers(0, pool.shape[0] - HEIGHT), rng.integers(0, pool.shape[1] - WIDTH)
-    noise = pool[row : row + HEIGHT, column : column + WIDTH]
-    lit: NDArray[np.int16] = cv2.addWeighted(image, state.light, noise, 1.0, 0.0, dtype=cv2.CV_16S)
-    return np.clip(lit, 0, 255).astype(np.uint8)
-
-
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=8192)
 def _uniform(seed: int, purpose: int, slot: int) -> float:
     return float(np.random.default_rng([seed, purpose, slot + 2**31]).random())
 
@@ -236,21 +243,79 @@ def _lane_phase(lane: int) -> float:
     return LANE_SLOT_SECONDS * lane / 3
 
 
-@functools.lru_cache(maxsize=4096)
+def _pick(names: tuple[str, ...], rng: np.random.Generator) -> str:
+    return names[int(rng.integers(len(names)))]
+
+
+def _extra(kind: str, rng: np.random.Generator) -> str:
+    return "" if kind != "person" or rng.random() < 0.4 else _pick(EXTRAS, rng)
+
+
+@functools.lru_cache(maxsize=8192)
+def _look(seed: int, lane: int, slot: int) -> tuple[str, str]:
+    """Kind and colour of what would come in a slot if nothing were repeated."""
+    rng = np.random.default_rng([seed, lane, slot + 2**31, 7])
+    return _pick(VISITORS, rng), _pick(tuple(COLOURS), rng)
+
+
+@functools.lru_cache(maxsize=8192)
 def _make_visit(seed: int, lane: int, slot: int, busy: float) -> Visit | None:
     rng = np.random.default_rng([seed, lane, slot + 2**31])
     if rng.random() >= busy:
         return None
-    kind, colour = KINDS[rng.integers(len(KINDS))], list(COLOURS)[rng.integers(len(COLOURS))]
+    kind, colour = _look(seed, lane, slot)
+    if rng.random() < 0.3:  # like something that came to this lane before, in another colour or in the same
+        kind, same = _look(seed, lane, slot - int(rng.integers(1, 30)))
+        colour = same if rng.random() < 0.5 else colour
     target = CELL_WIDTH * (rng.integers(4) + 0.5) + rng.uniform(-14, 14)
-    from_left, to_left = bool(rng.random() < 0.5), bool(rng.random() < 0.5)
-    way_in = target + _OUTSIDE_PIXELS if from_left else WIDTH + _OUTSIDE_PIXELS - target
-    way_out = target + _OUTSIDE_PIXELS if to_left else WIDTH + _OUTSIDE_PIXELS - target
     start = slot * LANE_SLOT_SECONDS + _lane_phase(lane) + rng.uniform(1, 12)
-    arrive = start + way_in / SPEED_PIXELS_PER_SECOND
+    from_left, to_left = bool(rng.random() < 0.5), bool(rng.random() < 0.5)
+    arrive = start + _way(target, from_left)
     depart = arrive + rng.uniform(6, 30)
-    end = depart + way_out / SPEED_PIXELS_PER_SECOND
-    return Visit(kind, colour, lane, target, from_left, to_left, start, arrive, depart, end)
+    return _stay(kind, colour, _extra(kind, rng), lane, target, from_left, to_left, arrive, depart)
+
+
+@functools.lru_cache(maxsize=1024)
+def _make_story(seed: int, lane: int, first: int) -> tuple[Visit, ...]:
+    """A person who leaves something behind, the thing, and another who takes it minutes later."""
+    rng = np.random.default_rng([seed, lane, first + 2**31, 8])
+    colours = rng.permutation(list(COLOURS))
+    kind, of_leaver, of_taker = _pick(BELONGINGS, rng), str(colours[0]), str(colours[1])
+    of_thing = _pick(tuple(COLOURS), rng)
+    target = CELL_WIDTH * (rng.integers(1, 3) + 0.5) + rng.uniform(-14, 14)
+    begin = first * LANE_SLOT_SECONDS + _lane_phase(lane)
+    from_left, to_left = bool(rng.random() < 0.5), bool(rng.random() < 0.5)
+    arrive = begin + 8 + rng.uniform(0, 10)
+    taken = begin + rng.uniform(120, 290)  # all are gone by the end, at most six seconds later
+    at_left, at_right = target - CELL_WIDTH, target + CELL_WIDTH
+    leaver_x, taker_x = (at_left if from_left else at_right), (at_left if to_left else at_right)
+    extras = _extra("person", rng), _extra("person", rng)
+    leaver = _stay(
+        "person", of_leaver, extras[0], lane, leaver_x, from_left, from_left, arrive, arrive + rng.uniform(5, 14)
+    )
+    taker = _stay("person", of_taker, extras[1], lane, taker_x, to_left, to_left, taken - rng.uniform(4, 10), taken)
+    thing = _stay(kind, of_thing, "", lane, target, from_left, to_left, arrive, taken)
+    return leaver, thing._replace(left_by=leaver.name, taken_by=taker.name), taker
+
+
+def _way(target: float, left: bool) -> float:
+    """Seconds from outside the picture to a place in it, or back."""
+    return (target + _OUTSIDE_PIXELS if left else WIDTH + _OUTSIDE_PIXELS - target) / SPEED_PIXELS_PER_SECOND
+
+
+def _stay(
+    kind: str,
+    colour: str,
+    extra: str,
+    lane: int,
+    target: float,
+    from_left: bool,
+    to_left: bool,
+    arrive: float,
+    depart: float,
+) -> Visit:
+    start, end = arrive - _way(target, from_left), depart + _way(target, to_left)
+    return Visit(kind, colour, extra, lane, target, from_left, to_left, start, arrive, depart, end)
 
 
 def _place(visit: Visit, t: float) -> float | None:
@@ -264,126 +329,3 @@ def _place(visit: Visit, t: float) -> float | None:
     else:
         return visit.target_x
     return visit.target_x - away if left else visit.target_x + away
-
-
-@functools.lru_cache(maxsize=1)
-def _noise_pool() -> NDArray[np.int16]:
-    rng = np.random.default_rng(0)
-    return rng.normal(0, NOISE_SIGMA, (HEIGHT + 64, WIDTH + 64, 3)).round().astype(np.int16)
-
-
-@functools.lru_cache(maxsize=256)
-def _house(variant: int, door_open: bool, lamp_on: bool, digit: int) -> NDArray[np.int16]:
-    rng = np.random.default_rng([variant, 99])
-    wall = tuple(int(v) for v in np.array((125, 140, 150)) + rng.integers(-14, 15, 3))
-    ground = tuple(int(v) for v in np.array((118, 124, 122)) + rng.integers(-12, 13, 3))
-    image = np.empty((HEIGHT, WIDTH, 3), np.uint8)
-    image[:CELL_HEIGHT] = wall
-    image[CELL_HEIGHT:] = ground
-    for lane in (2, 3):
-        cv2.line(image, (0, lane * CELL_HEIGHT), (WIDTH, lane * CELL_HEIGHT), tuple(v - 10 for v in ground), 2)
-    cv2.rectangle(image, (22, 6), (74, 71), (60, 80, 105), -1)
-    if door_open:
-        cv2.rectangle(image, (27, 11), (69, 71), (15, 15, 18), -1)
-        cv2.fillPoly(image, [np.array([(27, 11), (40, 17), (40, 71), (27, 71)])], (70, 105, 150))
-    else:
-        cv2.rectangle(image, (27, 11), (69, 71), (70, 105, 150), -1)
-        cv2.circle(image, (62, 42), 4, (40, 215, 235), -1, cv2.LINE_AA)
-    glow = (140, 250, 255) if lamp_on else (72, 70, 68)
-    cv2.line(image, (144, 0), (144, 20), _DARK, 5)
-    cv2.circle(image, (144, 38), 22, glow, -1, cv2.LINE_AA)
-    cv2.circle(image, (144, 38), 22, _DARK, 2, cv2.LINE_AA)
-    cv2.rectangle(image, (304, 4), (368, 68), (235, 238, 238), -1)
-    cv2.rectangle(image, (304, 4), (368, 68), _DARK, 3)
-    cv2.putText(image, str(digit), (315, 60), cv2.FONT_HERSHEY_SIMPLEX, 2.1, (20, 20, 20), 7, cv2.LINE_AA)
-    return image.astype(np.int16)
-
-
-def _draw_thing(image: NDArray[np.int16], thing: Thing) -> None:
-    """Draws into a patch of its own, so that a thing half outside the picture costs nothing special."""
-    patch = np.zeros((CELL_HEIGHT, 100, 4), np.uint8)
-    _PAINTERS[thing.kind](patch, (*COLOURS[thing.colour], 255))
-    left, top = round(thing.x) - 50, thing.lane * CELL_HEIGHT
-    begin, end = max(0, left), min(WIDTH, left + 100)
-    if begin >= end:
-        return
-    seen = patch[:, begin - left : end - left]
-    target = image[top : top + CELL_HEIGHT, begin:end]
-    painted = seen[..., 3:] > 127
-    np.copyto(target, seen[..., :3].astype(np.int16), where=painted)
-
-
-_Paint = tuple[int, int, int, int]
-_BLACK: _Paint = (25, 25, 25, 255)
-_GLASS: _Paint = (205, 190, 165, 255)
-
-
-def _wheels(patch: NDArray[np.uint8], *centres: int) -> None:
-    for x in centres:
-        cv2.circle(patch, (x, 60), 10, _BLACK, -1)
-        cv2.circle(patch, (x, 60), 4, (150, 150, 150, 255), -1)
-
-
-def _person(patch: NDArray[np.uint8], paint: _Paint) -> None:
-    cv2.rectangle(patch, (40, 46), (48, 70), _BLACK, -1)
-    cv2.rectangle(patch, (53, 46), (61, 70), _BLACK, -1)
-    cv2.fillPoly(patch, [np.array([(38, 20), (63, 20), (70, 52), (31, 52)])], paint)
-    cv2.circle(patch, (50, 11), 9, (150, 180, 225, 255), -1)
-
-
-def _car(patch: NDArray[np.uint8], paint: _Paint) -> None:
-    cv2.fillPoly(patch, [np.array([(24, 36), (36, 18), (66, 18), (78, 36)])], paint)
-    cv2.fillPoly(patch, [np.array([(31, 35), (39, 22), (50, 22), (50, 35)])], _GLASS)
-    cv2.fillPoly(patch, [np.array([(54, 35), (54, 22), (63, 22), (71, 35)])], _GLASS)
-    cv2.rectangle(patch, (5, 36), (95, 60), paint, -1)
-    _wheels(patch, 24, 76)
-
-
-def _van(patch: NDArray[np.uint8], paint: _Paint) -> None:
-    cv2.rectangle(patch, (6, 6), (94, 60), paint, -1)
-    cv2.rectangle(patch, (72, 12), (92, 32), _GLASS, -1)
-    cv2.line(patch, (66, 8), (66, 58), _BLACK, 2)
-    _wheels(patch, 24, 76)
-
-
-def _bicycle(patch: NDArray[np.uint8], paint: _Paint) -> None:
-    for x in (26, 76):
-        cv2.circle(patch, (x, 50), 18, _BLACK, 4)
-    for a, b in (((26, 50), (44, 24)), ((44, 24), (68, 24)), ((68, 24), (50, 50)), ((50, 50), (26, 50))):
-        cv2.line(patch, a, b, paint, 8)
-    cv2.line(patch, (50, 50), (42, 16), paint, 8)
-    cv2.line(patch, (76, 50), (66, 12), paint, 8)
-    cv2.line(patch, (58, 10), (72, 10), _BLACK, 5)
-
-
-def _dog(patch: NDArray[np.uint8], paint: _Paint) -> None:
-    for x in (30, 38, 58, 66):
-        cv2.line(patch, (x, 48), (x, 69), paint, 6)
-    cv2.ellipse(patch, (48, 42), (26, 13), 0, 0, 360, paint, -1)
-    cv2.circle(patch, (78, 28), 11, paint, -1)
-    cv2.rectangle(patch, (84, 27), (96, 35), paint, -1)
-    cv2.line(patch, (24, 38), (8, 20), paint, 6)
-    cv2.circle(patch, (80, 26), 3, (250, 250, 250, 255), -1)
-
-
-def _bag(patch: NDArray[np.uint8], paint: _Paint) -> None:
-    cv2.ellipse(patch, (50, 34), (14, 18), 0, 180, 360, _BLACK, 5)
-    cv2.fillPoly(patch, [np.array([(30, 34), (70, 34), (78, 69), (22, 69)])], paint)
-
-
-def _box(patch: NDArray[np.uint8], paint: _Paint) -> None:
-    cv2.rectangle(patch, (24, 18), (76, 69), paint, -1)
-    cv2.rectangle(patch, (24, 18), (76, 69), _BLACK, 3)
-    cv2.line(patch, (24, 18), (76, 69), _BLACK, 4)
-    cv2.line(patch, (76, 18), (24, 69), _BLACK, 4)
-
-
-_PAINTERS = {
-    "person": _person,
-    "car": _car,
-    "van": _van,
-    "bicycle": _bicycle,
-    "dog": _dog,
-    "bag": _bag,
-    "box": _box,
-}
