@@ -19,7 +19,7 @@ demo: install
 	@$(BIN)/longwatch demo
 
 test: install
-	@sh tests/install_rtsp.sh
+	@sh tests/install_debian.sh
 	@$(BIN)/python -m pytest
 
 lint: install
@@ -33,6 +33,10 @@ types: install
 bench: install
 	@$(BIN)/python benchmarks/ingest.py
 	@$(BIN)/python benchmarks/answer.py
+	@$(BIN)/python benchmarks/embedded.py
+	@$(BIN)/python benchmarks/recall.py --hours 1
+	@$(BIN)/python benchmarks/recall.py --hours 6
+	@$(BIN)/python benchmarks/world.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info longwatch-data longwatch-demo longwatch-evidence

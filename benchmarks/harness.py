@@ -43,6 +43,13 @@ class Rig(NamedTuple):
                 time.sleep(0.0005)
             told(len(self.stream.retriever.index))
 
+    def watch_all(self, told: Callable[[int], None] = lambda _: None) -> None:
+        """Steps the stream to its end, and tells the time it has come to."""
+        while not self.stream.ended:
+            if not self.stream.step():
+                time.sleep(0.0005)
+            told(self.stream.last.end_ns if self.stream.last is not None else 0)
+
     def ask(self, question: str, max_tokens: int = 32) -> tuple[AnswerEnd, float]:
         """The answer, and the seconds from its first token to its last."""
         replies: list[Reply] = []
@@ -65,9 +72,7 @@ class Rig(NamedTuple):
 
 
 @contextmanager
-def rig(
-    source: SourceConfig, model: ModelConfig, *, ram_bytes: int = 1 << 30, retriever: str = "heads"
-) -> Iterator[Rig]:
+def rig(source: SourceConfig, model: ModelConfig, *, ram_bytes: int = 1 << 30, recall_blocks: int = 4) -> Iterator[Rig]:
     """A rig on a temporary store; the stream is being captured."""
     with tempfile.TemporaryDirectory() as folder:
         codec = "int4"
@@ -77,7 +82,7 @@ def rig(
             store, codec=codec, ram_bytes=ram_bytes, fingerprint=lm.fingerprint, device=lm.device, dtype=lm.dtype
         )
         heads = load_heads(model.name, lm.fingerprint)
-        layout, retrieval = SignatureLayout(heads), RetrievalConfig(retriever=retriever)  # type: ignore[arg-type]
+        layout, retrieval = SignatureLayout(heads), RetrievalConfig(recall_blocks=recall_blocks)
 
         def read_keys(block_id: int) -> torch.Tensor:
             return tiers.keys("yard", block_id, heads.kv_heads if heads is not None else ())

@@ -57,6 +57,27 @@ def demo(
 
 
 @app.command()
+def scene(
+    out: Annotated[Optional[Path], typer.Option(help="the clip, H.264; needs ffmpeg")] = None,  # noqa: UP045
+    truth: Annotated[Optional[Path], typer.Option(help="the truth log, JSON lines")] = None,  # noqa: UP045
+    seed: Annotated[int, typer.Option(help="which rendered yard", min=0)] = 7,
+    start: Annotated[str, typer.Option(help="UTC time of its first second")] = "2026-03-02T14:00:00",
+    minutes: Annotated[float, typer.Option(help="how long")] = 1.0,
+    busy: Annotated[float, typer.Option(help="how much comes by, 0 to 1")] = 0.3,
+    size: Annotated[str, typer.Option(help="width and height")] = "384x288",
+    fps: Annotated[float, typer.Option(help="frames a second", min=0.01, max=60)] = 10.0,
+) -> None:
+    """Writes the rendered yard as a clip, with everything that happens in it as a truth log."""
+    if out is None and truth is None:
+        _fail("nothing to write; give --out clip.mp4, --truth clip.jsonl or both", 2)
+    url = f"scene://?seed={seed}&start={start}&minutes={minutes}&busy={busy}&size={size}"
+    options = ["--url", url, "--fps", str(fps)]
+    options += [] if out is None else ["--out", str(out)]
+    options += [] if truth is None else ["--truth", str(truth)]
+    _become("longwatch.daemon.capture.export", *options)
+
+
+@app.command()
 def validate(config: Path) -> None:
     """Checks a configuration file and says in one sentence what is wrong."""
     from ..daemon.config import load_config

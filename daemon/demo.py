@@ -30,15 +30,13 @@ from ..clients import Client
 from ..clients.errors import ClientError
 from ..clients.pictures import save
 from .capture import quiz
-from .capture.quiz import Moment, Question
+from .capture.quiz import NOW_KINDS, QUESTION_KINDS, Moment, Question, scene_moments
 from .capture.scene import Scene
 from .protocol import AnswerEnd, StreamStatus
 
 MINUTES = 30
 START = "2026-03-02T14:00:00"
 URL = f"scene://?seed={{seed}}&start={START}&minutes={MINUTES}&busy=0.15"
-PAST_KINDS = ("door then", "lamp then", "sign then", "there then", "appear", "colour", "when")
-NOW_KINDS = ("door now", "lamp now", "there now")
 OLD_SECONDS = 300
 _SLACK_NS = 2_000_000_000
 _MARK = ".longwatch-demo"
@@ -88,12 +86,6 @@ def free_ports(count: int) -> list[int]:
     for s in sockets:
         s.close()
     return ports
-
-
-def scene_moments(scene: Scene, seconds: int) -> list[Moment]:
-    """The truth, second by second."""
-    times = [scene.start_ns + t * 1_000_000_000 for t in range(seconds)]
-    return [Moment(time_ns, time_ns, scene.state(t)) for t, time_ns in enumerate(times)]
 
 
 def draw_questions(
@@ -236,7 +228,7 @@ def main() -> None:
     url = URL.format(seed=options.seed)
     moments = scene_moments(Scene.from_url(url), MINUTES * 60)
     rng = np.random.default_rng([options.seed, 77])
-    questions = draw_questions(moments, PAST_KINDS, 2, rng) + draw_questions(moments, NOW_KINDS, 1, rng)
+    questions = draw_questions(moments, QUESTION_KINDS, 1, rng)
     text = _CONFIG.format(folder=folder, port=port, events_port=events_port, url=url)
     with (
         running_daemon(text, folder) as daemon,

@@ -1,6 +1,6 @@
 """A real RTSP camera for tests: serves H.264 of whatever pictures a test gives it.
 
-The server is GStreamer's GstRtspServer from Debian (`tests/install_rtsp.sh`), run as a subprocess of
+The server is GStreamer's GstRtspServer from Debian (`tests/install_debian.sh`), run as a subprocess of
 `/usr/bin/python3`, for which Debian's bindings are made. Looked at and not taken: GStreamer's own wheels on PyPI exist
 for macOS and Windows only; the RTSP servers on npm only relay what a second program must push. It is not written by
 us, so that it does not share our misunderstandings.
@@ -185,7 +185,8 @@ def serve(port: str, width: str, height: str, fps: str, user: str, password: str
 
 def main() -> None:
     """Serves the rendered yard until Ctrl-C."""
-    from longwatch.daemon.capture.scene import HEIGHT, WIDTH, Scene
+    from longwatch.daemon.capture.scene import Scene
+    from longwatch.daemon.capture.yard import HEIGHT, WIDTH
 
     yard = Scene(seed=7)
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8554

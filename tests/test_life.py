@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from longwatch.daemon.capture.scene import HEIGHT, WIDTH, Scene
+from longwatch.daemon.capture.scene import Scene
+from longwatch.daemon.capture.yard import HEIGHT, WIDTH
 
 from . import rtsp_server
 from .capture.web_camera import WebCamera
@@ -18,7 +19,7 @@ from .rtsp_server import RtspServer
 
 SCENE = Scene(seed=11, busy=0.5)
 SPEED, FPS = 6, 6  # seconds of the scene in a second, and frames: one a second of the scene
-needs_camera = pytest.mark.skipif(not rtsp_server.is_available(), reason="no RTSP server; see tests/install_rtsp.sh")
+needs_camera = pytest.mark.skipif(not rtsp_server.is_available(), reason="no RTSP server; see tests/install_debian.sh")
 
 
 def camera_stream(url: str) -> str:

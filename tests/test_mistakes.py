@@ -63,6 +63,23 @@ def test_a_mistake_in_the_configuration_is_one_sentence(tmp_path: Path, config: 
     assert last_line(said).startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("scene://?size=1x1", "size must be even numbers from 64x64 to 3840x2160"),
+        ("scene://?busy=7", "busy between 0 and 1"),
+        ("scene://?start=monday", "Invalid isoformat string: 'monday'"),
+    ],
+)
+def test_a_scene_that_cannot_be_written_is_one_sentence(tmp_path: Path, url: str, sentence: str) -> None:
+    command = [sys.executable, "-m", "longwatch.daemon.capture.export", "--url", url, "--fps", "5"]
+    done = subprocess.run(
+        [*command, "--truth", str(tmp_path / "clip.jsonl")], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert sentence in last_line(done.stderr)
+
+
 def test_a_missing_configuration_file_is_one_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "longwatch.daemon.main", "none.toml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -14,20 +14,20 @@ import torch
 from torch import Tensor
 
 from longwatch.daemon.capture import quiz
-from longwatch.daemon.capture.scene import Scene, paint
+from longwatch.daemon.capture.paint import paint
+from longwatch.daemon.capture.quiz import gated_moments
+from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.model.calibration import FILE
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.retrieval.heads import RetrievalHeads
 
-from .contexts import gated_moments
-
 CALIBRATION_SEEDS = 50_000
-KINDS = ("appear", "colour", "when")
+KINDS = ("appear", "colour", "when", "side", "extra", "left")
 FIRST = 8
 
 
-def calibrate(folder: Path, streams: int = 8, each: int = 12, most: int = 3) -> None:
+def calibrate(folder: Path, streams: int = 8, each: int = 8, most: int = 3) -> None:
     """Writes `calibration.json` into a checkpoint folder and prints the recall of what was chosen."""
     lm = VideoLM.load(ModelConfig(name=str(folder)))
     hits = torch.cat([_score_stream(lm, CALIBRATION_SEEDS + i, each) for i in range(streams)])

@@ -17,8 +17,6 @@ from transformers import PreTrainedTokenizerFast
 from longwatch.daemon.capture import quiz
 from longwatch.daemon.capture.paint import paint
 from longwatch.daemon.capture.quiz import Asker, Moment, Question
-from longwatch.daemon.capture.scene import Scene
-from longwatch.daemon.capture.yard import State
 
 from .packed import Packed
 from .vision import compress, shrink
@@ -38,26 +36,6 @@ class Stream(NamedTuple):
     moments: list[Moment]
     visual: torch.Tensor
     telling: list[int]
-
-
-def changed(state: State, kept: State) -> bool:
-    """Whether a gate would call the state new."""
-    still = len(state.things) == len(kept.things) and all(
-        a[:3] == b[:3] and abs(a.x - b.x) < 6 for a, b in zip(state.things, kept.things, strict=True)
-    )
-    return not still or state[1:5] != kept[1:5] or state.shake != kept.shake
-
-
-def gated_moments(scene: Scene, seconds: int, keep_seconds: int = 300) -> list[Moment]:
-    """The moments that a gate would keep of a scene watched at one frame a second."""
-    moments: list[Moment] = []
-    for t in range(seconds):
-        state, time_ns = scene.state(t), scene.start_ns + t * 1_000_000_000
-        if moments and not changed(state, moments[-1].state) and t * 1e9 < moments[-1].time_ns + keep_seconds * 1e9:
-            moments[-1] = moments[-1]._replace(until_ns=time_ns)
-        else:
-            moments.append(Moment(time_ns, time_ns, state))
-    return moments
 
 
 def pictures(moments: list[Moment], variant: int, rng: np.random.Generator) -> torch.Tensor:

@@ -19,12 +19,12 @@ import torch
 from torch.nn import functional
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from longwatch.daemon.capture.quiz import NOW_KINDS, QUESTION_KINDS, THEN_KINDS
+from longwatch.daemon.capture.quiz import QUESTION_KINDS, gated_moments
 from longwatch.daemon.capture.scene import Scene
 
 from . import pair
 from .checkpoint import save, visual_tokens
-from .contexts import CLOCK_TOKENS, IGNORED, Batch, ContextMaker, Stream, gated_moments, pictures, telling
+from .contexts import CLOCK_TOKENS, Batch, ContextMaker, Stream, pictures, telling
 from .packed import Masks, layer_forward, positions
 from .tokenizer import build as build_tokenizer
 
@@ -52,13 +52,17 @@ CURRICULUM = (  # until this share of the time: shapes in turn
 TEST_SHAPES = (Shape(16, 2, 4, 8), Shape(24, 4, 4, 10), Shape(10, 28, 4, 16))
 
 
-def _weights(**by_word: float) -> dict[str, float]:
-    """How often each kind is asked, by its name or the last word of it."""
-    return {kind: by_word.get(kind, by_word.get(kind.split()[-1], 1.0)) for kind in QUESTION_KINDS}
+def _weights(now: float = 1.0, then: float = 1.0, **by_kind: float) -> dict[str, float]:
+    """How often each kind is asked."""
+    by_word = {"now": now, "then": then}
+    return {kind: by_kind.get(kind, by_word.get(kind.split()[-1], 1.0)) for kind in QUESTION_KINDS}
 
 
-ABOUT_TIMES = _weights(now=0.25, then=0.8, there=1.5, unknown=0.5, came=1.5, happened=1.5)
-ABOUT_THINGS = _weights(now=0.2, then=0.15, unknown=0.5, when=2.0, last=2.0, left=3.0, came=2.0, happened=2.0, order=1.5)
+_HARD = {"door now": 2.5, "gate now": 2.5, "door then": 2.5, "gate then": 2.5, "there then": 2.0, "order": 1.5}
+ABOUT_TIMES = _weights(now=0.5, then=1.2, unknown=0.2, kind=0.4, appear=0.4, colour=0.5, extra=0.5, **_HARD)
+ABOUT_THINGS = _weights(
+    now=0.3, then=0.8, unknown=0.2, kind=0.4, appear=0.5, colour=0.5, extra=0.5, came=1.5, happened=1.5, **_HARD
+)
 EVENLY = _weights()
 
 

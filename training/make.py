@@ -1,4 +1,4 @@
-"""From nothing to the shipped checkpoint: `python -m training.make [--minutes 55]`.
+"""From nothing to the shipped checkpoint: `python -m training.make [--minutes 60]`.
 
 Stages: eyes (about ten minutes on two cores), tongue (`--minutes` of processor time, resumable), calibration. The
 seeds of training, evaluation and calibration are disjoint. The work lies in `training/work`; the last step copies the
@@ -20,14 +20,14 @@ from .calibrate import calibrate
 def main() -> None:
     """Runs the stages that are not done yet."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=55.0, help="processor time of the language stage")
+    parser.add_argument("--minutes", type=float, default=60.0, help="processor time of the language stage")
     parser.add_argument("--work", type=Path, default=Path("training/work"))
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     eyes, whole = options.work / "vision", options.work / "language"
     if not (eyes / "model.safetensors").exists():
         pair.run(vision.train, eyes, 20_000, 4, 64)
-    pair.run(language.train, eyes, whole, options.minutes, 50, True)
+    pair.run(language.train, eyes, whole, options.minutes, 40, True)
     calibrate(whole)
     shutil.copytree(whole, EMBEDDED, dirs_exist_ok=True)
 

@@ -76,7 +76,8 @@ def _halo() -> NDArray[np.int16]:
     """The warm light around a lamp at night."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     glow = np.exp(-(((x - 144) / 70) ** 2 + ((y - 38) / 55) ** 2))
-    return (glow[..., None] * np.array((25, 60, 70))).astype(np.int16)
+    warm: NDArray[np.int16] = (glow[..., None] * np.array((25, 60, 70))).astype(np.int16)
+    return warm
 
 
 @functools.lru_cache(maxsize=512)

@@ -220,15 +220,17 @@ PHRASES: dict[str, Phrases] = {
     ),
 }
 SEEN_WORDS = (
-    "weather windy sunny warm cold snow rain temperature name president capital country plate licence phone address old "
-    "tall big fast speed heavy happy sad smiling man woman child boy girl family friend owner driver police tree flower "
-    "sky cloud sun moon star bird horse cow fish truck bus train plane boat bike wheel window roof wall garden pool "
-    "street road city river music song film book story joke weekday monday week month birthday price money dollars buy "
-    "food coffee water call email internet computer password code language english mean meaning life love favourite best "
-    "math plus times equals write make play game football team shirt shoes face hair hand dressed talking saying running"
-).split()
+    "weather windy sunny warm cold snow rain temperature name president capital country plate licence phone "
+    "address old tall big fast speed heavy happy sad smiling man woman child boy girl family friend owner driver "
+    "police tree flower sky cloud sun moon star bird horse cow fish truck bus train plane boat bike wheel window "
+    "roof wall garden pool street road city river music song film book story joke weekday monday week month "
+    "birthday price money dollars buy food coffee water call email internet computer password code language "
+    "english mean meaning life love favourite best math plus times equals write make play game football team "
+    "shirt shoes face hair hand dressed talking saying running"
+)
 HELD_OUT_WORDS = (
-    "helicopter elephants tractor giraffe pizza guitar angry laughing baby thief trees birds ship motorcycle tyre town "
-    "mountain movie poem sunday year euros sell eat drink worst square won trousers eyes sleeping jumping dentist "
-    "stock insurance recipe bitcoin thunder scooter skateboard balloon passport salary religion zebra ladder lawnmower"
-).split()
+    "helicopter elephants tractor giraffe pizza guitar angry laughing baby thief trees birds ship motorcycle tyre "
+    "town mountain movie poem sunday year euros sell eat drink worst square won trousers eyes sleeping jumping "
+    "dentist stock insurance recipe bitcoin thunder scooter skateboard balloon passport salary religion zebra "
+    "ladder lawnmower"
+)

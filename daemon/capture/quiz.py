@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from .phrases import HELD_OUT_WORDS, PHRASES, SEEN_WORDS
+from .scene import Scene
 from .yard import BELONGINGS, CELL_WIDTH, COLOURS, KINDS, State, Thing, plural
 
 SECOND_NS = 1_000_000_000
@@ -90,7 +91,7 @@ class Asker:
 
     def words(self) -> list[str]:
         """Words for what the yard does not have."""
-        return HELD_OUT_WORDS if self._held_out else SEEN_WORDS
+        return (HELD_OUT_WORDS if self._held_out else SEEN_WORDS).split()
 
     def clock_in(self, i: int) -> str:
         """A clock in a moment's span, more often than not its beginning."""
@@ -121,6 +122,32 @@ class Asker:
 def ask(kind: str, moments: Sequence[Moment], rng: np.random.Generator, *, held_out: bool = False) -> Question | None:
     """A random question of a kind about these moments, or None where they allow no fair one."""
     return Asker(moments, rng, held_out=held_out).ask(kind)
+
+
+def _changed(state: State, kept: State) -> bool:
+    """Whether a gate would call the state new."""
+    still = len(state.things) == len(kept.things) and all(
+        a[:3] == b[:3] and abs(a.x - b.x) < 6 for a, b in zip(state.things, kept.things, strict=True)
+    )
+    return not still or state[1:5] != kept[1:5] or state.shake != kept.shake
+
+
+def gated_moments(scene: Scene, seconds: int, keep_seconds: int = 300) -> list[Moment]:
+    """The moments that a gate would keep of a scene watched at one frame a second."""
+    moments: list[Moment] = []
+    for t in range(seconds):
+        state, time_ns = scene.state(t), scene.start_ns + t * SECOND_NS
+        if moments and not _changed(state, moments[-1].state) and t * 1e9 < moments[-1].time_ns + keep_seconds * 1e9:
+            moments[-1] = moments[-1]._replace(until_ns=time_ns)
+        else:
+            moments.append(Moment(time_ns, time_ns, state))
+    return moments
+
+
+def scene_moments(scene: Scene, seconds: int) -> list[Moment]:
+    """The truth, second by second."""
+    times = [scene.start_ns + t * SECOND_NS for t in range(seconds)]
+    return [Moment(time_ns, time_ns, scene.state(t)) for t, time_ns in enumerate(times)]
 
 
 def clock(time_ns: int) -> str:

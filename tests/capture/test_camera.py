@@ -21,7 +21,7 @@ from . import numbered
 from .conftest import Watch, take
 from .web_camera import WebCamera
 
-needs_rtsp = pytest.mark.skipif(not rtsp_server.is_available(), reason="sh tests/install_rtsp.sh")
+needs_rtsp = pytest.mark.skipif(not rtsp_server.is_available(), reason="sh tests/install_debian.sh")
 
 
 @pytest.fixture

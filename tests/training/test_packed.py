@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from longwatch.daemon.capture.quiz import gated_moments
+from longwatch.daemon.capture.scene import Scene
 from training.checkpoint import new_model
-from training.contexts import FRAME_TOKENS, ContextMaker, Stream, gated_moments, telling
+from training.contexts import FRAME_TOKENS, ContextMaker, Stream, telling
 from training.language import EVENLY
 from training.packed import WINDOW_FRAMES, Masks, Packed, layer_forward, positions
 from training.tokenizer import build
-
-from longwatch.daemon.capture.scene import Scene
 
 
 def dense_mask(p: Packed, i: int) -> Tensor:

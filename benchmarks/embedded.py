@@ -1,0 +1,194 @@
+"""What the embedded model can see and say, on yards it was never trained on, memory and retrieval left out.
+
+Each context is 28 moments of the last half hour and the 4 newest, encoded as the daemon encodes them. Every question is
+asked twice: with all 32 frames attended, and with only the frames that prove the answer (four others where nothing can)
+and the 4 newest. Phrasings that were held out of training are scored apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from longwatch.daemon.capture.paint import paint
+from longwatch.daemon.capture.quiz import QUESTION_KINDS, Asker, Moment, Question, agrees, gated_moments
+from longwatch.daemon.capture.scene import Scene
+from longwatch.daemon.model.family import EMBEDDED
+from longwatch.daemon.model.settings import ModelConfig
+from longwatch.daemon.model.video_lm import VideoLM
+
+FIRST_SEED = 95_000
+FRAMES, RECENT, CHUNK = 32, 4, 8
+MOST_TOKENS = 24
+
+
+class Kept(NamedTuple):
+    """A watched yard: its moments and each one's keys and values `[L, H, T, D]`."""
+
+    moments: list[Moment]
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+class Score(NamedTuple):
+    """Whether one question was answered rightly, in the full and in the sparse context."""
+
+    kind: str
+    held_out: bool
+    full: bool
+    sparse: bool
+
+
+def watch(lm: VideoLM, seed: int) -> Kept:
+    """Encodes half an hour of a yard, gated, behind the sliding window."""
+    scene = Scene(seed=seed, busy=0.2 + 0.15 * (seed % 3), start_ns=seed * 7919 % 86_400 * 10**9)
+    moments, rng = gated_moments(scene, 1800), np.random.default_rng([seed, 5])
+    window, parts = lm.new_window(), []
+    for start in range(0, len(moments), CHUNK):
+        part = moments[start : start + CHUNK]
+        inputs = lm.frame_inputs([paint(m.state, seed, rng) for m in part], [m.time_ns for m in part])
+        keys, values = lm.prefill_blocks(inputs, window)
+        for i in range(len(part)):
+            window.append(start + i + 1, keys[i], values[i])
+        parts.append((keys, values))
+    return Kept(moments, torch.cat([k for k, _ in parts]), torch.cat([v for _, v in parts]))
+
+
+def answer(lm: VideoLM, kept: Kept, frames: list[int], text: str) -> str:
+    """Greedy decoding behind `sink | frames | question`."""
+    sink = lm.new_window()
+    layout = [(sink.keys, sink.values), *((kept.keys[i], kept.values[i]) for i in frames)]
+    context, detokenizer = lm.lay_out(layout), lm.detokenizer()
+    logits = lm.prefill(context, lm.prompt.question_ids(text))
+    for _ in range(MOST_TOKENS):
+        token = int(logits.argmax())
+        if token in lm.stop_ids:
+            break
+        detokenizer.add(token)
+        logits = lm.prefill(context, [token])
+    detokenizer.finish()
+    return detokenizer.text
+
+
+def draw_context(count: int, rng: np.random.Generator) -> list[int]:
+    """28 moments, in every other context a run and else from anywhere, and the 4 newest."""
+    now = int(rng.integers(FRAMES + 8, count))
+    old, past = now - RECENT + 1, FRAMES - RECENT
+    if rng.random() < 0.5:
+        begin = int(rng.integers(old - past + 1))
+        chosen = list(range(begin, begin + past))
+    else:
+        chosen = sorted(rng.choice(old, past, replace=False).tolist())
+    return [*chosen, *range(old, now + 1)]
+
+
+def ask_both(
+    lm: VideoLM, kept: Kept, frames: list[int], question: Question, rng: np.random.Generator
+) -> tuple[bool, bool]:
+    """Right with every frame attended, and right with the proof and the newest only."""
+    proof = [i for i in question.proof if i < FRAMES - RECENT][:4]
+    if not question.proof:
+        proof = sorted(rng.choice(FRAMES - RECENT, 4, replace=False).tolist())
+    few = [frames[i] for i in proof] + frames[-RECENT:]
+    full, sparse = (agrees(question, answer(lm, kept, chosen, question.text)) for chosen in (frames, few))
+    return full, sparse
+
+
+def run(lm: VideoLM, each: int, progress: Progress) -> list[Score]:
+    """So many questions of each kind in phrasings of the training, and a third as many in held-out ones."""
+    wanted = {
+        (kind, held): each if not held else max(1, each // 3) for kind in QUESTION_KINDS for held in (False, True)
+    }
+    task = progress.add_task("asking", total=sum(wanted.values()))
+    scores: list[Score] = []
+    seed = FIRST_SEED
+    while any(wanted.values()):
+        kept, rng = watch(lm, seed), np.random.default_rng([seed, 8])
+        for _ in range(8):
+            frames = draw_context(len(kept.moments), rng)
+            moments = [kept.moments[i] for i in frames]
+            for held in (False, True):
+                asker = Asker(moments, rng, held_out=held)
+                for kind in QUESTION_KINDS:
+                    question = asker.ask(kind) if wanted[kind, held] else None
+                    if question is not None:
+                        wanted[kind, held] -= 1
+                        scores.append(Score(kind, held, *ask_both(lm, kept, frames, question, rng)))
+                        progress.advance(task)
+        seed += 1
+    return scores
+
+
+def frames_per_second(dtype: str) -> float:
+    """Pixels to keys and values, eight frames at a time, on all cores."""
+    lm = VideoLM.load(ModelConfig(name="embedded", dtype=dtype))
+    window, pictures = lm.new_window(), [Scene(seed=1).render(t) for t in range(CHUNK)]
+    rounds = 12
+    for i in range(rounds + 2):
+        if i == 2:
+            began = time.perf_counter()
+        lm.prefill_blocks(lm.frame_inputs(pictures, [t * 10**9 for t in range(CHUNK)]), window)
+    return rounds * CHUNK / (time.perf_counter() - began)
+
+
+def summary(scores: list[Score]) -> dict[str, object]:
+    """The figures; `overall` and `kinds` are of the full context and the phrasings of the training."""
+
+    def mean(chosen: list[bool]) -> float:
+        return round(float(np.mean(chosen)), 3)
+
+    by_kind: dict[str, list[Score]] = defaultdict(list)
+    for score in scores:
+        by_kind[score.kind].append(score)
+    seen = [s for s in scores if not s.held_out]
+    held = [s for s in scores if s.held_out]
+    return {
+        "overall": mean([s.full for s in seen]),
+        "kinds": {kind: mean([s.full for s in of if not s.held_out]) for kind, of in by_kind.items()},
+        "held_out": mean([s.full for s in held]),
+        "held_out_kinds": {kind: mean([s.full for s in of if s.held_out]) for kind, of in by_kind.items()},
+        "sparse_context": mean([s.sparse for s in seen]),
+        "sparse_kinds": {kind: mean([s.sparse for s in of if not s.held_out]) for kind, of in by_kind.items()},
+        "unknown": mean([s.full for s in held if s.kind == "unknown"]),
+        "questions": len(scores),
+    }
+
+
+def main() -> None:
+    """Prints a table, or with `--json` one object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--each", type=int, default=300, help="questions of each kind")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    console = Console(stderr=True)
+    lm = VideoLM.load(ModelConfig(name="embedded"))
+    with Progress(console=console, transient=True) as progress:
+        result = summary(run(lm, options.each, progress))
+    result["parameters"] = sum(p.numel() for p in lm._family.model.parameters())
+    result["mib"] = round((Path(EMBEDDED) / "model.safetensors").stat().st_size / 2**20, 2)
+    result["fps"] = {dtype: round(frames_per_second(dtype), 1) for dtype in ("bfloat16", "float32")}
+    if options.json:
+        print(json.dumps(result))
+        return
+    table = Table("kind", "32 frames", "proof + newest 4", "held-out phrasing", box=None)
+    kinds, sparse, held = (cast(dict[str, float], result[n]) for n in ("kinds", "sparse_kinds", "held_out_kinds"))
+    for kind in QUESTION_KINDS:
+        table.add_row(kind, f"{kinds[kind]:.3f}", f"{sparse[kind]:.3f}", f"{held[kind]:.3f}")
+    table.add_row("all", *(f"{result[name]:.3f}" for name in ("overall", "sparse_context", "held_out")))
+    Console().print(table)
+    print({name: result[name] for name in ("unknown", "parameters", "mib", "fps", "questions")})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

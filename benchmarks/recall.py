@@ -1,0 +1,253 @@
+"""Whether the memory finds what a question is about, hours later: retrievers side by side on one memory.
+
+A rendered yard is watched for hours of its own time, at one frame a second, gated, by the real stream and store. Then
+every question, about events of every age, is answered once with each retriever: `recent` and `uniform` do not look at
+the question, `rekv` ranks by mean keys (arXiv 2503.00540, as one ranking), `heads` by the attention mass of the
+retrieval heads, and `oracle` is handed the blocks that prove the answer. The recent window always stands beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from harness import Rig, rig
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from longwatch.daemon.capture.quiz import NOW_KINDS, QUESTION_KINDS, Asker, Moment, Question, agrees, scene_moments
+from longwatch.daemon.capture.scene import Scene
+from longwatch.daemon.capture.settings import SourceConfig
+from longwatch.daemon.model.settings import ModelConfig
+from longwatch.memory.block import BlockInfo
+from longwatch.retrieval.retriever import Hit, RekvRetriever, Retriever
+from longwatch.retrieval.settings import RetrievalConfig
+from longwatch.retrieval.signature import SignatureLayout
+from longwatch.retrieval.timespan import Span, span_in_words
+
+RETRIEVERS = ("recent", "uniform", "rekv", "heads", "oracle")
+DEPTHS = (1, 4, 8, 16)
+AGES = {"minute": 60.0, "hour": 3600.0, "6 hours": 6 * 3600.0, "day": 24 * 3600.0}
+NEEDS_ALL_PROOF = ("order", "came", "happened")
+SECOND_NS = 1_000_000_000
+
+
+class Asked(NamedTuple):
+    """One question under one retriever."""
+
+    retriever: str
+    kind: str
+    age: str
+    rank: int | None  # how many blocks had to be taken until the proof was among them; None where nothing proves it
+    right: bool
+    tokens: int
+    ms: float
+
+
+class Chosen:
+    """A retriever that hands out blocks which were chosen already."""
+
+    last_layer: int | None = -1
+
+    def __init__(self, index: Any, infos: Sequence[BlockInfo]) -> None:
+        self.index, self._infos = index, infos
+
+    def parts(self, signature: torch.Tensor) -> list[torch.Tensor]:
+        """Nothing is added while questions are asked."""
+        return []
+
+    def rank(self, queries: dict[int, torch.Tensor], span: Span | None, exclude: Collection[int]) -> list[Hit]:
+        """The blocks, in the order given."""
+        return [Hit(info, 1.0) for info in self._infos if info.block_id not in exclude]
+
+
+class Bench:
+    """A watched yard with every retriever over the same blocks."""
+
+    def __init__(self, bench: Rig) -> None:
+        self.rig = bench
+        self.own = bench.stream.retriever
+        self.blocks = self.own.index.infos()
+        self.in_window = {block.block_id for block in bench.stream.window.blocks}
+        deep = RetrievalConfig(retriever="rekv", recall_blocks=max(DEPTHS))
+        self.rekv = RekvRetriever(deep, SignatureLayout(bench.heads), bench.model.geometry)
+        bench.tiers.store.flush()
+        for info, signature in bench.tiers.store.signatures("yard"):
+            self.rekv.index.add(info, self.rekv.parts(signature))
+
+    def covering(self, moment: Moment) -> BlockInfo | None:
+        """The block that holds a moment."""
+        starts = [info.start_ns for info in self.blocks]
+        at = int(np.searchsorted(starts, moment.time_ns, side="right")) - 1
+        return self.blocks[at] if at >= 0 else None
+
+    def order(self, name: str, question: Question, proof: list[BlockInfo]) -> list[BlockInfo]:
+        """The blocks outside the window as a retriever would take them, best first."""
+        model, stream = self.rig.model, self.rig.stream
+        span = span_in_words(question.text, stream.now_ns)
+        old = [info for info in self.blocks if info.block_id not in self.in_window]
+        if span is not None:
+            old = [info for info in old if span.touches(info.start_ns, info.end_ns)]
+        if name == "recent":
+            return old[::-1]
+        if name == "uniform":
+            spread = [np.linspace(0, len(old) - 1, k).round().astype(int).tolist() for k in (4, *DEPTHS[2:])]
+            return [old[i] for i in dict.fromkeys(i for some in spread for i in some)] if old else []
+        if name == "oracle":
+            return proof
+        retriever: Retriever = self.own if name == "heads" else self.rekv
+        ids = model.prompt.question_ids(question.text)
+        queries = model.ask(stream.window, ids, retriever.last_layer).by_layer
+        return [hit.info for hit in retriever.rank(queries, span, self.in_window)]
+
+    def ask(self, name: str, question: Question, moments: list[Moment], age: str) -> Asked:
+        """Ranks, recalls and answers."""
+        covering = [self.covering(moments[i]) for i in question.proof]
+        proof = list(dict.fromkeys(info for info in covering if info is not None))
+        order = self.order(name, question, proof)
+        self.rig.stream.retriever = Chosen(self.own.index, order)
+        try:
+            end, _ = self.rig.ask(question.text)
+        finally:
+            self.rig.stream.retriever = self.own
+        return Asked(
+            name,
+            question.kind,
+            age,
+            _rank(order, proof, self.in_window, question.kind in NEEDS_ALL_PROOF) if proof else None,
+            agrees(question, end.text),
+            sum(info.tokens for info in self.blocks if info.block_id in end.recalled),
+            end.total_ms,
+        )
+
+
+def _rank(order: list[BlockInfo], proof: list[BlockInfo], in_window: set[int], needs_all: bool) -> int:
+    """How many blocks had to be taken until any, or all, of the proof was among them."""
+    place = {info.block_id: i + 1 for i, info in enumerate(order)}
+    ranks = [0 if info.block_id in in_window else place.get(info.block_id, 10**9) for info in proof]
+    return max(ranks) if needs_all else min(ranks)
+
+
+def draw(moments: list[Moment], each: int, seed: int) -> list[Question]:
+    """So many different questions of each kind as the hours allow; those about the past, of every age alike."""
+    asker = Asker(moments, np.random.default_rng([seed, 77]))
+    drawn: list[Question] = []
+    for kind in QUESTION_KINDS:
+        found: dict[tuple[str, str], Question] = {}
+        for _ in range(40 * each):
+            question = asker.ask(kind)
+            if question is not None and (kind in NOW_KINDS or question.proof or kind in ("appear", "unknown")):
+                found.setdefault((question.text.rstrip("?"), question.answer), question)
+            if len(found) == each:
+                break
+        drawn += found.values()
+    return drawn
+
+
+def age_of(question: Question, moments: list[Moment]) -> str:
+    """How long ago the newest proof was, as a class."""
+    if not question.proof:
+        return "none"
+    seconds = (moments[-1].time_ns - moments[max(question.proof)].time_ns) / 1e9
+    return next(name for name, longest in AGES.items() if seconds <= longest)
+
+
+def row(name: str, hours: float, asked: list[Asked]) -> dict[str, object]:
+    """One retriever's figures."""
+    past = [a for a in asked if a.kind not in NOW_KINDS]
+    provable = [a for a in past if a.rank is not None]
+
+    def mean(values: Sequence[float | bool]) -> float | None:
+        return round(float(np.mean(values)), 3) if len(values) else None
+
+    def grouped(key: str, of: list[Asked]) -> dict[str, list[Asked]]:
+        groups: dict[str, list[Asked]] = defaultdict(list)
+        for a in of:
+            groups[getattr(a, key)].append(a)
+        return groups
+
+    return {
+        "retriever": name,
+        "hours": hours,
+        **{f"recall@{k}": mean([a.rank <= k for a in provable if a.rank is not None]) for k in DEPTHS},
+        "accuracy": mean([a.right for a in past]),
+        "accuracy_now": mean([a.right for a in asked if a.kind in NOW_KINDS]),
+        "kinds": {kind: mean([a.right for a in of]) for kind, of in grouped("kind", asked).items()},
+        "by_age": {
+            age: {
+                "recall@8": mean([a.rank <= 8 for a in of if a.rank is not None]),
+                "accuracy": mean([a.right for a in of]),
+                "questions": len(of),
+            }
+            for age, of in grouped("age", provable).items()
+        },
+        "questions": len(past),
+        "context_tokens": mean([a.tokens for a in past]),
+        "ms": mean([a.ms for a in past]),
+    }
+
+
+def run(hours: float, options: argparse.Namespace, progress: Progress) -> list[dict[str, object]]:
+    """Watches, asks, and sums up."""
+    seconds = int(hours * 3600)
+    url = f"scene://?seed={options.seed}&start=2026-03-02T06:00:00&minutes={seconds / 60}&busy={options.busy}"
+    source, scene = SourceConfig(url=url, pace="fast"), Scene.from_url(url)
+    with rig(source, ModelConfig(name="embedded"), recall_blocks=options.blocks) as bench:
+        task = progress.add_task(f"watching {hours:g} h", total=seconds)
+        bench.watch_all(lambda ns: progress.update(task, completed=(ns - scene.start_ns) / SECOND_NS))
+        moments = scene_moments(scene, seconds)
+        questions = draw(moments, options.each, options.seed)
+        prepared, asked = Bench(bench), []
+        task = progress.add_task("asking", total=len(questions) * len(RETRIEVERS))
+        for question in questions:
+            for name in RETRIEVERS:
+                asked.append(prepared.ask(name, question, moments, age_of(question, moments)))
+                progress.advance(task)
+    rows = [row(name, hours, [a for a in asked if a.retriever == name]) for name in RETRIEVERS]
+    oracle = rows[-1]["accuracy"]
+    return [{**r, "accuracy_oracle": oracle, "blocks": len(prepared.blocks)} for r in rows]
+
+
+def main() -> None:
+    """Prints a table, or with `--json` one object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=93_001)
+    parser.add_argument("--busy", type=float, default=0.12)
+    parser.add_argument("--each", type=int, default=12, help="questions of each kind")
+    parser.add_argument("--blocks", type=int, default=4, help="blocks that are recalled")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True) as progress:
+        rows = run(options.hours, options, progress)
+    if options.json:
+        print(json.dumps({"rows": rows}))
+        return
+    out = Console(width=None if sys.stdout.isatty() else 140)
+    columns = ("retriever", *(f"recall@{k}" for k in DEPTHS), "accuracy", "accuracy_now", "context_tokens", "ms")
+    table = Table(*columns, box=None)
+    for r in rows:
+        table.add_row(*(str(r[column]) for column in columns))
+    out.print(f"{options.hours:g} h, {rows[0]['blocks']} blocks, {rows[0]['questions']} questions about the past")
+    out.print(table)
+    kinds = Table("accuracy", *RETRIEVERS, box=None)
+    for kind in rows[0]["kinds"]:  # type: ignore[attr-defined]
+        kinds.add_row(kind, *(str(r["kinds"][kind]) for r in rows))  # type: ignore[index]
+    out.print(kinds)
+    ages = Table("recall@8 / accuracy by age", *RETRIEVERS, box=None)
+    for age in rows[0]["by_age"]:  # type: ignore[attr-defined]
+        of = [r["by_age"][age] for r in rows]  # type: ignore[index]
+        ages.add_row(f"within a {age} ({of[0]['questions']})", *(f"{a['recall@8']} / {a['accuracy']}" for a in of))
+    out.print(ages)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
