@@ -22,7 +22,16 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from longwatch.daemon.capture.quiz import NOW_KINDS, QUESTION_KINDS, Asker, Moment, Question, agrees, scene_moments
+from longwatch.daemon.capture.quiz import (
+    NOW_KINDS,
+    QUESTION_KINDS,
+    SECOND_NS,
+    Asker,
+    Moment,
+    Question,
+    agrees,
+    scene_moments,
+)
 from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.settings import ModelConfig
@@ -36,7 +45,6 @@ RETRIEVERS = ("recent", "uniform", "rekv", "heads", "oracle")
 DEPTHS = (1, 4, 8, 16)
 AGES = {"minute": 60.0, "hour": 3600.0, "6 hours": 6 * 3600.0, "day": 24 * 3600.0}
 NEEDS_ALL_PROOF = ("order", "came", "happened")
-SECOND_NS = 1_000_000_000
 
 
 class Asked(NamedTuple):
@@ -75,6 +83,7 @@ class Bench:
         self.rig = bench
         self.own = bench.stream.retriever
         self.blocks = self.own.index.infos()
+        self._starts = np.array([info.start_ns for info in self.blocks])
         self.in_window = {block.block_id for block in bench.stream.window.blocks}
         deep = RetrievalConfig(retriever="rekv", recall_blocks=max(DEPTHS))
         self.rekv = RekvRetriever(deep, SignatureLayout(bench.heads), bench.model.geometry)
@@ -84,8 +93,7 @@ class Bench:
 
     def covering(self, moment: Moment) -> BlockInfo | None:
         """The block that holds a moment."""
-        starts = [info.start_ns for info in self.blocks]
-        at = int(np.searchsorted(starts, moment.time_ns, side="right")) - 1
+        at = int(np.searchsorted(self._starts, moment.time_ns, side="right")) - 1
         return self.blocks[at] if at >= 0 else None
 
     def order(self, name: str, question: Question, proof: list[BlockInfo]) -> list[BlockInfo]:
@@ -123,7 +131,7 @@ class Bench:
             age,
             _rank(order, proof, self.in_window, question.kind in NEEDS_ALL_PROOF) if proof else None,
             agrees(question, end.text),
-            sum(info.tokens for info in self.blocks if info.block_id in end.recalled),
+            sum(info.tokens for info in self.own.index.by_id(end.recalled)),
             end.total_ms,
         )
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from longwatch.daemon.capture import quiz
 from longwatch.daemon.capture.paint import paint
-from longwatch.daemon.capture.quiz import Asker, Moment, Question
+from longwatch.daemon.capture.quiz import SECOND_NS, Asker, Moment, Question
 
 from .packed import Packed
 from .vision import compress, shrink
@@ -26,7 +26,6 @@ CLOCK_TOKENS, VISUAL_TOKENS = 8, 16
 FRAME_TOKENS = CLOCK_TOKENS + VISUAL_TOKENS
 ROW_TOKENS = 48
 IGNORED = -100
-SECOND_NS = 1_000_000_000
 SCATTERED = 4  # from so many recalled frames on, they may come from anywhere
 
 

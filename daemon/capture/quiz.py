@@ -194,7 +194,7 @@ _DEVICES: dict[str, tuple[Callable[[State], bool], str, str]] = {
 
 
 def _device(a: Asker, kind: str) -> Question:
-    """Half of the questions are about the other state, so that "yes" does not mean "open"."""
+    """A third of the questions name the other state, so that "yes" does not mean "open"."""
     name, when = kind.split()
     is_open, *words = _DEVICES[name]
     indices = range(len(a.moments))
@@ -447,4 +447,3 @@ _MAKERS: dict[str, Callable[[Asker, str], Question | None]] = {
 }
 QUESTION_KINDS = tuple(_MAKERS)
 NOW_KINDS = tuple(kind for kind in QUESTION_KINDS if kind.endswith(" now"))
-THEN_KINDS = tuple(kind for kind in QUESTION_KINDS if kind.endswith(" then"))
