@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from longwatch.daemon.capture.moments import Moment, gated_moments
 from longwatch.daemon.capture.paint import paint
-from longwatch.daemon.capture.quiz import QUESTION_KINDS, Asker, Moment, Question, agrees, gated_moments
+from longwatch.daemon.capture.quiz import QUESTION_KINDS, Asker, Question, agrees
 from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.model.family import EMBEDDED
 from longwatch.daemon.model.settings import ModelConfig

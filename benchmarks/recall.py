@@ -22,16 +22,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from longwatch.daemon.capture.quiz import (
-    NOW_KINDS,
-    QUESTION_KINDS,
-    SECOND_NS,
-    Asker,
-    Moment,
-    Question,
-    agrees,
-    scene_moments,
-)
+from longwatch.daemon.capture.moments import SECOND_NS, Moment, scene_moments
+from longwatch.daemon.capture.quiz import NOW_KINDS, QUESTION_KINDS, Asker, Question, agrees
 from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.settings import ModelConfig

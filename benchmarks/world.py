@@ -10,7 +10,8 @@ import numpy as np
 from embedded import Kept, answer
 from numpy.typing import NDArray
 
-from longwatch.daemon.capture.quiz import Asker, Moment, agrees
+from longwatch.daemon.capture.moments import Moment
+from longwatch.daemon.capture.quiz import Asker, agrees
 from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM

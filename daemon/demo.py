@@ -30,7 +30,8 @@ from ..clients import Client
 from ..clients.errors import ClientError
 from ..clients.pictures import save
 from .capture import quiz
-from .capture.quiz import NOW_KINDS, QUESTION_KINDS, Moment, Question, scene_moments
+from .capture.moments import Moment, clock, scene_moments
+from .capture.quiz import NOW_KINDS, QUESTION_KINDS, Question
 from .capture.scene import Scene
 from .protocol import AnswerEnd, StreamStatus
 
@@ -150,8 +151,8 @@ def as_json(asked: Asked) -> dict[str, Any]:
         "age_seconds": asked.age_seconds,
         "evidence": [
             {
-                "start": quiz.clock(e.start_ns),
-                "end": quiz.clock(e.end_ns),
+                "start": clock(e.start_ns),
+                "end": clock(e.end_ns),
                 "score": round(e.score, 4),
                 "picture": str(picture) if picture else None,
             }
@@ -181,7 +182,7 @@ def draw_sheet(answers: Sequence[Asked]) -> NDArray[np.uint8]:
             picture: Any = cv2.imread(str(asked.pictures[best]))
             tile[80:368, 4:388] = picture
             e = asked.end.evidence[best]
-            label = f"{quiz.clock(e.start_ns)}-{quiz.clock(e.end_ns)} share {e.score:.2f}"
+            label = f"{clock(e.start_ns)}-{clock(e.end_ns)} share {e.score:.2f}"
             cv2.putText(tile, label, (10, 360), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
         colour = (40, 130, 30) if asked.correct else (40, 40, 200)
         cv2.putText(tile, asked.question.text, (6, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 1, cv2.LINE_AA)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from longwatch.daemon.capture import quiz
+from longwatch.daemon.capture.moments import gated_moments
 from longwatch.daemon.capture.paint import paint
-from longwatch.daemon.capture.quiz import gated_moments
 from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.model.calibration import FILE
 from longwatch.daemon.model.settings import ModelConfig

@@ -11,6 +11,7 @@ from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGener
 from . import tokenizer as tokenizers
 
 IMAGE_PIXELS, PATCH_PIXELS, VISUAL_TOKENS = 96, 12, 16
+ROPE_THETA = 1e8  # over half of a head's pairs hardly turn within a context: what a token is shows, wherever it stands
 
 
 def new_model() -> LlavaOnevisionForConditionalGeneration:
@@ -33,7 +34,7 @@ def new_model() -> LlavaOnevisionForConditionalGeneration:
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=8192,
-        rope_theta=10000.0,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

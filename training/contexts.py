@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from longwatch.daemon.capture import quiz
+from longwatch.daemon.capture.moments import SECOND_NS, Moment, clock
 from longwatch.daemon.capture.paint import paint
-from longwatch.daemon.capture.quiz import SECOND_NS, Asker, Moment, Question
+from longwatch.daemon.capture.phrases import SEEN_WORDS
+from longwatch.daemon.capture.quiz import Asker, Question
 
 from .packed import Packed
+from .speech import loosely
 from .vision import compress, shrink
 
 SINK = "<s>you watch a camera"
@@ -26,6 +28,8 @@ CLOCK_TOKENS, VISUAL_TOKENS = 8, 16
 FRAME_TOKENS = CLOCK_TOKENS + VISUAL_TOKENS
 ROW_TOKENS = 48
 IGNORED = -100
+MOST_COUNTED = 4
+UNTAUGHT_SHARE = 0.4  # of the questions about what the yard does not have: their words are such as nobody taught
 SCATTERED = 4  # from so many recalled frames on, they may come from anywhere
 
 
@@ -68,7 +72,10 @@ class Batch:
     labels: torch.Tensor  # [B, R, W], the token that must follow, or IGNORED
     answering: torch.Tensor  # [B, R, W] bool: from these tokens the answer's come
     asking: torch.Tensor  # [B, R, W] bool: a question's own tokens
-    proof: torch.Tensor  # [B, Q, F] bool
+    shown: torch.Tensor  # [B, P, F, 16] bool: the visual tokens that show a part of an answer, part after part
+    part: torch.Tensor  # [B, R, W]: which part the token after this one belongs to, or -1
+    asked: torch.Tensor  # [B, Q, F, 16] bool: all visual tokens that bear on a question
+    ordinals: torch.Tensor  # [B, F, 16]: 1 for the first thing of a frame, and so on; 0 elsewhere
     kinds: list[list[str]]
 
 
@@ -81,7 +88,10 @@ class ContextMaker:
         self.tokenizer = tokenizer
         self.sink_ids = tokenizer(SINK).input_ids
         self.eos = tokenizer.eos_token_id
+        self._unknown = tokenizer.unk_token_id
+        self._foreign = frozenset(tokenizer(SEEN_WORDS).input_ids)
         self._ids: dict[str, list[int]] = {}
+        self._and, self._colon = tokenizer("and: 2").input_ids[:2]
         self._digit_ids = [[tokenizer.convert_tokens_to_ids(f"{s}{d}") for d in range(10)] for s in "ᵃᵇᶜᵈᵉᶠ"]
         self._brackets = (tokenizer("[14:00:00]").input_ids[0], tokenizer("[14:00:00]").input_ids[-1])
 
@@ -98,6 +108,7 @@ class ContextMaker:
         drawn = [self._context(past, recent) for _ in range(contexts)]
         asked = [self._questions(moments, past, rows, weights, full) for moments, _ in drawn]
         most = max(len(questions) for questions in asked)
+        parts = max(sum(len(placed.question.shown) for placed in questions) for questions in asked)
         shape = (contexts, rows, ROW_TOKENS)
         packed = Packed(
             sink=len(self.sink_ids),
@@ -120,15 +131,20 @@ class ContextMaker:
             labels=torch.full(shape, IGNORED),
             answering=torch.zeros(shape, dtype=torch.bool),
             asking=torch.zeros(shape, dtype=torch.bool),
-            proof=torch.zeros(contexts, most, frames, dtype=torch.bool),
+            shown=torch.zeros(contexts, parts, frames, VISUAL_TOKENS, dtype=torch.bool),
+            part=torch.full(shape, -1),
+            asked=torch.zeros(contexts, most, frames, VISUAL_TOKENS, dtype=torch.bool),
+            ordinals=torch.stack([_ordinals(moments) for moments, _ in drawn]),
             kinds=[[placed.question.kind for placed in questions] for questions in asked],
         )
         for i, questions in enumerate(asked):
+            part = 0
             for q, placed in enumerate(questions):
-                self._place(b, i, q, placed)
+                self._place(b, i, q, part, placed)
+                part += len(placed.question.shown)
         return b
 
-    def _place(self, b: Batch, i: int, q: int, placed: _Placed) -> None:
+    def _place(self, b: Batch, i: int, q: int, part: int, placed: _Placed) -> None:
         row, at = placed.row, placed.at
         asked, end = at + len(placed.ids), at + len(placed.ids) + len(placed.answer)
         b.ids[i, row, at:end] = torch.tensor(placed.ids + placed.answer)
@@ -136,14 +152,29 @@ class ContextMaker:
         b.packed.question[i, row, at:end] = q
         b.packed.seen[i, row, at:end] = placed.visible
         b.asking[i, row, at:asked] = True
-        proof = list(placed.question.proof)
-        b.proof[i, q, proof] = True
+        proof, shown = list(placed.question.proof), placed.question.shown
+        for n, places in enumerate(shown):
+            for moment, cell in places:
+                b.shown[i, part + n, moment, cell] = True
+        b.asked[i, q] = b.shown[i, part : part + len(shown)].any(0)
+        unshown = [moment for moment in proof if not b.asked[i, q, moment].any()]
+        b.asked[i, q, unshown] = True
         if placed.visible[proof].all():  # else it can only learn where it would have to look
             b.labels[i, row, asked - 1 : end - 1] = torch.tensor(placed.answer)
             b.answering[i, row, asked - 1 : end - 1] = True
+            owners = self._owners(placed.answer, len(shown))
+            b.part[i, row, asked - 1 : end - 1] = torch.tensor([-1 if n < 0 else part + n for n in owners])
+
+    def _owners(self, answer: list[int], parts: int) -> list[int]:
+        """For each token of an answer, which part it belongs to; -1 behind the last part (the end, and a count)."""
+        owners, part = [], 0
+        for token in answer:
+            part = parts if token in (self.eos, self._colon) else part + (token == self._and)
+            owners.append(part if part < parts else -1)
+        return owners
 
     def _clock_ids(self, moment: Moment) -> tuple[list[int], list[int]]:
-        digits = [int(c) for c in quiz.clock(moment.time_ns) if c != ":"]
+        digits = [int(c) for c in clock(moment.time_ns) if c != ":"]
         ids = [of_slot[digit] for of_slot, digit in zip(self._digit_ids, digits, strict=True)]
         return [self._brackets[0], *ids, self._brackets[1]], digits
 
@@ -199,7 +230,9 @@ class ContextMaker:
             if question is None:
                 misses += 1
                 continue
-            ids = self._encode(f"<q>{question.text}<a>")
+            ids = self._encode(f"<q>{loosely(question.text, rng)}<a>")
+            if question.kind == "unknown" and rng.random() < UNTAUGHT_SHARE:
+                ids = [self._unknown if i in self._foreign else i for i in ids]
             answer = [*self._encode(question.answer), self.eos]
             if at + len(ids) + len(answer) > ROW_TOKENS:
                 row, at = row + 1, 0
@@ -226,6 +259,15 @@ class ContextMaker:
                 return ids
             self._ids[text] = ids
         return self._ids[text]
+
+
+def _ordinals(moments: list[Moment]) -> torch.Tensor:
+    """`[F, 16]`: which thing of its frame stands in a cell, counted from 1, far lane first."""
+    found = torch.zeros(len(moments), VISUAL_TOKENS, dtype=torch.long)
+    for i, moment in enumerate(moments):
+        for n, thing in reversed(list(enumerate(moment.state.things, 1))):
+            found[i, thing.cell] = min(n, MOST_COUNTED)
+    return found
 
 
 class _Placed(NamedTuple):

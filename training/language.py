@@ -1,8 +1,9 @@
 """Stage 2: the tongue. The text model learns to read frames, clocks and questions; the eyes stay as they are.
 
-Beside the answers' own loss stand three that teach what an answer needs. Each visual token must come to know its own
-frame's clock (a probe on the second layer). Two designated heads must look from the question to the frames that prove
-its answer: the model is born with retrieval heads. And two later heads must look there while the answer is written.
+Beside the answers' own loss stand four that teach what an answer needs. Each visual token must come to know its own
+frame's clock, and which thing of the frame it is (probes on the second layer). Two designated heads must look from the
+question to the very tokens that bear on its answer: the model is born with retrieval heads. And while the answer is
+written, two later heads must look at what each of its words is about.
 """
 
 from __future__ import annotations
@@ -19,20 +20,23 @@ import torch
 from torch.nn import functional
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from longwatch.daemon.capture.quiz import QUESTION_KINDS, gated_moments
+from longwatch.daemon.capture.moments import gated_moments
+from longwatch.daemon.capture.quiz import QUESTION_KINDS
 from longwatch.daemon.capture.scene import Scene
 
 from . import pair
 from .checkpoint import save, visual_tokens
-from .contexts import CLOCK_TOKENS, Batch, ContextMaker, Stream, pictures, telling
-from .packed import Masks, layer_forward, positions
+from .contexts import CLOCK_TOKENS, MOST_COUNTED, VISUAL_TOKENS, Batch, ContextMaker, Stream, pictures, telling
+from .lessons import Lessons
+from .packed import Masks, Packed, layer_forward, positions
+from .planting import PLANTED_HEADS, plant
 from .tokenizer import build as build_tokenizer
 
 RETRIEVAL_LAYER, ANSWER_LAYER = 2, 4
-PLANTED_LAYERS, PLANTED_HEADS = (1, 2, 3, 4), ((0, 0), (2, 1))  # (query head, its KV head)
 TRAINING_SEEDS, EVALUATION_SEEDS = 10_000, 90_000
-LOSSES = {"answer": 1.0, "probe": 0.3, "look": 0.2, "recall": 0.2}
-LEARNING_RATE = 1.5e-3
+LOSSES = {"answer": 1.0, "clock": 0.3, "ordinal": 0.2, "look": 0.2, "recall": 0.2}
+MATRIX_RATE, OTHER_RATE, WARM_STEPS = 8e-3, 3e-3, 100
+SAVE_SECONDS, TELL_STEPS, TEST_STEPS = 240, 20, 300
 
 
 class Shape(NamedTuple):
@@ -44,26 +48,13 @@ class Shape(NamedTuple):
     rows: int
 
 
+_FEW, _NEAR, _SOME, _MANY = Shape(24, 2, 2, 4), Shape(16, 2, 4, 6), Shape(12, 4, 4, 7), Shape(4, 28, 4, 16)
 CURRICULUM = (  # until this share of the time: shapes in turn
-    (0.08, (Shape(24, 2, 2, 4),)),
-    (0.25, (Shape(12, 4, 4, 7), Shape(16, 2, 4, 6))),
-    (1.0, (Shape(12, 4, 4, 7), Shape(16, 2, 4, 6), Shape(12, 4, 4, 7), Shape(4, 28, 4, 16))),
+    (0.08, (_FEW,)),
+    (0.4, (_SOME, _NEAR, _SOME, _MANY)),
+    (1.0, (_SOME, _MANY, _NEAR, _MANY)),
 )
 TEST_SHAPES = (Shape(16, 2, 4, 8), Shape(24, 4, 4, 10), Shape(10, 28, 4, 16))
-
-
-def _weights(now: float = 1.0, then: float = 1.0, **by_kind: float) -> dict[str, float]:
-    """How often each kind is asked."""
-    by_word = {"now": now, "then": then}
-    return {kind: by_kind.get(kind, by_word.get(kind.split()[-1], 1.0)) for kind in QUESTION_KINDS}
-
-
-_HARD = {"door now": 2.5, "gate now": 2.5, "door then": 2.5, "gate then": 2.5, "there then": 2.0, "order": 1.5}
-ABOUT_TIMES = _weights(now=0.5, then=1.2, unknown=0.2, kind=0.4, appear=0.4, colour=0.5, extra=0.5, **_HARD)
-ABOUT_THINGS = _weights(
-    now=0.3, then=0.8, unknown=0.2, kind=0.4, appear=0.5, colour=0.5, extra=0.5, came=1.5, happened=1.5, **_HARD
-)
-EVENLY = _weights()
 
 
 @torch.inference_mode()
@@ -80,29 +71,14 @@ def make_streams(model: LlavaOnevisionForConditionalGeneration, first_seed: int,
     return streams
 
 
-@torch.no_grad()
-def plant_lookups(model: LlavaOnevisionForConditionalGeneration) -> None:
-    """Starts two heads of each middle layer as look-ups: they attend to what is like themselves, and copy it.
-
-    A visual token is the sum of its words (`red + car`) from the first layer on, so a head whose query and key
-    projections are equal finds the car from the word "car", and one whose output undoes its value brings "red" back.
-    Training would find this circuit too, but spends its first half hour on it.
-    """
-    for layer in PLANTED_LAYERS:
-        attention = model.model.language_model.layers[layer].self_attn
-        for head, kv_head in PLANTED_HEADS:
-            own, shared = slice(head * 64, head * 64 + 64), slice(kv_head * 64, kv_head * 64 + 64)
-            attention.q_proj.weight[own] = 1.5 * attention.k_proj.weight[shared]
-            attention.o_proj.weight[:, own] = 0.3 * attention.v_proj.weight[shared].T
-
-
 class Tongue(torch.nn.Module):
     """The text model with its teaching heads."""
 
     def __init__(self, model: LlavaOnevisionForConditionalGeneration) -> None:
         super().__init__()
         self.text = model.model.language_model
-        self.probe = torch.nn.Linear(256, 60)
+        self.clock_probe = torch.nn.Linear(256, 60)
+        self.ordinal_probe = torch.nn.Linear(256, MOST_COUNTED + 1)
         self.layer: Callable[..., tuple[torch.Tensor, ...]] = layer_forward
 
     def forward(self, b: Batch, sink_ids: list[int]) -> dict[str, torch.Tensor]:
@@ -116,7 +92,7 @@ class Tongue(torch.nn.Module):
         masks, losses = Masks(p), {}
         for i, layer in enumerate(self.text.layers):
             if i == RETRIEVAL_LAYER:
-                losses["probe"] = self._probe_loss(b, x)
+                losses |= self._probe_losses(b, x)
             x, q, k, weights = self.layer(layer, x, cos, sin, p, masks)
             if i == RETRIEVAL_LAYER:
                 losses["look"] = self._look_loss(b, q, k)
@@ -130,99 +106,161 @@ class Tongue(torch.nn.Module):
         right[b.answering] = logits.argmax(-1) == labels
         return {**losses, "right": right}
 
-    def _probe_loss(self, b: Batch, x: torch.Tensor) -> torch.Tensor:
+    def _probe_losses(self, b: Batch, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What each visual token must know by then: its frame's clock, and which thing of the frame it is."""
         p = b.packed
         grid = x[:, p.sink : p.end].unflatten(1, (p.frames, p.frame_tokens))[:, :, CLOCK_TOKENS:]
-        digits = self.probe(grid).unflatten(-1, (6, 10))
+        digits = self.clock_probe(grid).unflatten(-1, (6, 10))
         truth = b.digits[:, :, None].expand(-1, -1, digits.shape[2], -1)
-        return functional.cross_entropy(digits.float().flatten(0, 3), truth.flatten())
+        ordinals = self.ordinal_probe(grid)
+        return {
+            "clock": functional.cross_entropy(digits.float().flatten(0, 3), truth.flatten()),
+            "ordinal": functional.cross_entropy(ordinals.float().flatten(0, 2), b.ordinals.flatten()),
+        }
 
     def _look_loss(self, b: Batch, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-        """−log of the attention mass, before rotary, that a question gives to the frames that prove its answer."""
+        """−log of the attention mass, before rotary, that a question gives to the tokens that bear on its answer."""
         p = b.packed
         queries = q[:, [head for head, _ in PLANTED_HEADS], p.end :]
         scores = (queries @ k[:, :, p.sink : p.end].mT).float() * k.shape[-1] ** -0.5
-        mass = scores.softmax(-1).unflatten(-1, (p.frames, p.frame_tokens)).sum(-1).mean(1)  # [B, R·W, F]
-        member = functional.one_hot(p.question.clamp(min=0).flatten(1), b.proof.shape[1]).float()
+        mass = _visual(scores.softmax(-1).mean(1), p)  # [B, R·W, F·16]
+        member = functional.one_hot(p.question.clamp(min=0).flatten(1), b.asked.shape[1]).float()
         member = member * b.asking.flatten(1)[..., None]
-        share = torch.einsum("btq,btf->bqf", member, mass) / member.sum(1).clamp(min=1)[..., None]
-        proven = b.proof.any(-1)
-        return -torch.log((share * b.proof).sum(-1)[proven] + 1e-4).mean()
+        share = member.transpose(1, 2) @ mass / member.sum(1).clamp(min=1)[..., None]  # [B, Q, F·16]
+        wanted = b.asked.flatten(2)
+        return -torch.log((share * wanted).sum(-1)[wanted.any(-1)] + 1e-4).mean()
 
     def _recall_loss(self, b: Batch, weights: torch.Tensor) -> torch.Tensor:
-        """−log of the attention that two heads give to those frames, out of all frames, while the answer is written."""
+        """−log of the attention that two heads give to the tokens that show what is written, out of all frames'."""
         p = b.packed
-        of_frames = weights[:, :, 0, :, p.sink : p.end].float().unflatten(-1, (p.frames, p.frame_tokens)).sum(-1)
-        member = functional.one_hot(p.question.clamp(min=0).flatten(1), b.proof.shape[1])
-        proof = torch.einsum("btq,bqf->btf", member.float(), b.proof.float())  # [B, R·W, F]
-        asked = b.answering.flatten(1) & (proof.sum(-1) > 0)
-        mass = (of_frames * proof[:, None]).sum(-1) / of_frames.sum(-1).clamp(min=1e-3)
-        return -torch.log(mass.mean(1)[asked] + 1e-3).mean()
+        of_frames = weights[:, :, 0, :, p.sink : p.end].float()  # [B, 2, R·W, F·T]
+        part = b.part.flatten(1)
+        shown = b.shown.flatten(2).gather(1, part.clamp(min=0)[..., None].expand(-1, -1, p.frames * VISUAL_TOKENS))
+        mass = (_visual(of_frames, p) * shown[:, None]).sum(-1) / of_frames.sum(-1).clamp(min=1e-3)
+        written = (part >= 0) & shown.any(-1)
+        return -torch.log(mass.mean(1)[written] + 1e-3).mean()
 
 
-def train(rank: int, start: Path, folder: Path, minutes: float, streams: int, resume: bool) -> None:
-    """One of the processes: its own streams, a budget of processor time, checkpoints from rank 0."""
+def _visual(of_tokens: torch.Tensor, p: Packed) -> torch.Tensor:
+    """`[…, F·T]` → `[…, F·16]`: the clocks left out."""
+    return of_tokens.unflatten(-1, (p.frames, p.frame_tokens))[..., CLOCK_TOKENS:].flatten(-2)
+
+
+class Course:
+    """A run of the language stage: the model in training, its optimizers, and how far it has come.
+
+    Hidden matrices are moved by Muon, which learns here in half the time; all else by AdamW.
+    """
+
+    def __init__(self, model: LlavaOnevisionForConditionalGeneration, folder: Path, minutes: float) -> None:
+        self.model, self.folder, self._seconds = model, folder, minutes * 60
+        self.tongue = Tongue(model)
+        self.tongue.layer = torch.compile(layer_forward, dynamic=False)
+        self.parameters = [p for p in self.tongue.parameters() if p.requires_grad]
+        matrices = [p for p in self.tongue.text.layers.parameters() if p.ndim == 2]
+        others = [p for p in self.parameters if all(p is not matrix for matrix in matrices)]
+        self._optimizers: dict[float, torch.optim.Optimizer] = {
+            MATRIX_RATE: torch.optim.Muon(matrices, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+            OTHER_RATE: torch.optim.AdamW(others, weight_decay=0.05, betas=(0.9, 0.98), fused=True),
+        }
+        self._lessons = {shape: Lessons(QUESTION_KINDS) for _, shapes in CURRICULUM for shape in shapes}
+        self._spent, self.step = 0.0, 0
+        self._state_file = folder.with_suffix(".state.pt")
+        if self._state_file.exists():
+            self._resume()
+        self._began, self._saved = time.process_time() - self._spent, time.time()
+
+    def done(self) -> float:
+        """The share of the processor time that is used up, as rank 0 counts it."""
+        self._spent = time.process_time() - self._began
+        spent = torch.tensor([self._spent])
+        torch.distributed.broadcast(spent, 0)
+        return float(spent) / self._seconds
+
+    def learn(self, maker: ContextMaker, done: float) -> str:
+        """One step. Returns a line about it."""
+        shapes = next(shapes for until, shapes in CURRICULUM if done < until)
+        shape = shapes[self.step % len(shapes)]
+        lessons = self._lessons[shape]
+        batch = maker.batch(*shape, lessons.weights())
+        with torch.autocast("cpu", torch.bfloat16):
+            out = self.tongue(batch, maker.sink_ids)
+        for optimizer in self._optimizers.values():
+            optimizer.zero_grad()
+        sum(weight * out[name] for name, weight in LOSSES.items()).backward()
+        pair.average_gradients(self.parameters)
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for rate, optimizer in self._optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = rate * min(1.0, (self.step + 1) / WARM_STEPS) * _cooling(done)
+            optimizer.step()
+        lessons.note(_graded(batch, out["right"]))
+        self.step += 1
+        parts = " ".join(f"{name} {out[name].item():.3f}" for name in LOSSES)
+        return f"language {self.step} {done:.3f} {shape.past}+{shape.recent} {parts}"
+
+    def keep(self, *, now: bool = False) -> None:
+        """Saves the checkpoint, and what a later run needs to go on, every few minutes."""
+        if not now and time.time() - self._saved < SAVE_SECONDS:
+            return
+        self._saved = time.time()
+        optimizers = [optimizer.state_dict() for optimizer in self._optimizers.values()]
+        state = {"tongue": self.tongue.state_dict(), "optimizers": optimizers, "lessons": self._lessons}
+        torch.save({**state, "spent": self._spent, "step": self.step}, self._state_file)
+        save(self.model, self.folder)
+
+    def _resume(self) -> None:
+        state = torch.load(self._state_file, weights_only=False)
+        self.tongue.load_state_dict(state["tongue"])
+        for optimizer, kept in zip(self._optimizers.values(), state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self._lessons, self._spent, self.step = state["lessons"], state["spent"], state["step"]
+
+
+def _cooling(done: float) -> float:
+    """The learning rate's share: level for the first third, then down to a fiftieth along half a cosine."""
+    falling = max(0.0, done - 0.3) / 0.7
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * falling))
+
+
+def _graded(batch: Batch, right: torch.Tensor) -> list[tuple[str, bool]]:
+    """Each question that was answered, and whether all of its answer was guessed."""
+    graded = []
+    for i, kinds in enumerate(batch.kinds):
+        asked = batch.packed.question[i][batch.answering[i]]
+        missed = set(batch.packed.question[i][batch.answering[i] & ~right[i]].tolist())
+        graded += [(kinds[q], q not in missed) for q in asked.unique().tolist()]
+    return graded
+
+
+def train(rank: int, start: Path, folder: Path, minutes: float, streams: int) -> None:
+    """One of the processes: its own streams, a budget of processor time, checkpoints from rank 0; goes on if it can."""
     torch.manual_seed(1)
     tokenizer = build_tokenizer()
     model = LlavaOnevisionForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
-    plant_lookups(model)
+    plant(model)
     bank = folder.with_suffix(f".streams{rank}.pt")
     if not bank.exists():
         torch.save(make_streams(model, TRAINING_SEEDS + rank * streams, streams), bank)
-    maker = ContextMaker(torch.load(bank, weights_only=False), tokenizer, rank + 10)
+    course = Course(model, folder, minutes)
+    maker = ContextMaker(torch.load(bank, weights_only=False), tokenizer, rank + 10 + 2 * course.step)
     tests = _tests(model, tokenizer) if rank == 0 else []
-    tongue = Tongue(model)
-    tongue.layer = torch.compile(layer_forward, dynamic=False)
-    parameters = [p for p in (*tongue.text.parameters(), *tongue.probe.parameters()) if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.98), fused=True)
-    spent, step = 0.0, 0
-    state_file = folder.with_suffix(".state.pt")
-    if resume and state_file.exists():
-        state = torch.load(state_file)
-        tongue.load_state_dict(state["tongue"])
-        optimizer.load_state_dict(state["optimizer"])
-        spent, step = state["spent"], state["step"]
-    began, saved = time.process_time() - spent, time.time()
-    while True:
-        elapsed = torch.tensor([time.process_time() - began])
-        torch.distributed.broadcast(elapsed, 0)
-        done = float(elapsed) / (minutes * 60)
-        if done >= 1:
-            break
-        for group in optimizer.param_groups:
-            rate = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
-            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 200) * rate
-        shapes = next(shapes for until, shapes in CURRICULUM if done < until)
-        shape = shapes[step % len(shapes)]
-        weights = ABOUT_THINGS if shape.past >= 4 else ABOUT_TIMES
-        batch = maker.batch(*shape, weights)
-        with torch.autocast("cpu", torch.bfloat16):
-            out = tongue(batch, maker.sink_ids)
-        loss = sum(weight * out[name] for name, weight in LOSSES.items())
-        optimizer.zero_grad()
-        loss.backward()
-        pair.average_gradients(parameters)
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        step += 1
-        if rank == 0 and step % 20 == 0:
-            parts = " ".join(f"{name} {out[name].item():.3f}" for name in LOSSES)
-            print(f"language {step} {done:.3f} {shape.past}+{shape.recent} {parts} {float(elapsed):.0f} s", flush=True)
-        if rank == 0 and step % 300 == 0:
-            print(f"language {step} {evaluate(tongue, tests, maker.sink_ids)}", flush=True)
-        if rank == 0 and time.time() - saved > 240:
-            saved = time.time()
-            state = {"tongue": tongue.state_dict(), "optimizer": optimizer.state_dict(), "spent": float(elapsed)}
-            torch.save({**state, "step": step}, state_file)
-            save(model, folder)
+    while (done := course.done()) < 1:
+        line = course.learn(maker, done)
+        if rank == 0:
+            if course.step % TELL_STEPS == 0:
+                print(line, flush=True)
+            if course.step % TEST_STEPS == 0:
+                print(f"language {course.step} {evaluate(course.tongue, tests, maker.sink_ids)}", flush=True)
+            course.keep()
     if rank == 0:
-        print(f"language done {step} {evaluate(tongue, tests, maker.sink_ids)}", flush=True)
-        save(model, folder)
+        print(f"language done {course.step} {evaluate(course.tongue, tests, maker.sink_ids)}", flush=True)
+        course.keep(now=True)
 
 
 def _tests(model: LlavaOnevisionForConditionalGeneration, tokenizer: object) -> list[Batch]:
     maker = ContextMaker(make_streams(model, EVALUATION_SEEDS, 8), tokenizer, 99)
-    return [maker.batch(*shape, EVENLY, full=True) for shape in TEST_SHAPES]
+    return [maker.batch(*shape, dict.fromkeys(QUESTION_KINDS, 1.0), full=True) for shape in TEST_SHAPES]
 
 
 @torch.inference_mode()

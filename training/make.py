@@ -27,7 +27,7 @@ def main() -> None:
     eyes, whole = options.work / "vision", options.work / "language"
     if not (eyes / "model.safetensors").exists():
         pair.run(vision.train, eyes, 20_000, 4, 64)
-    pair.run(language.train, eyes, whole, options.minutes, 40, True)
+    pair.run(language.train, eyes, whole, options.minutes, 100)
     calibrate(whole)
     shutil.copytree(whole, EMBEDDED, dirs_exist_ok=True)
 

@@ -6,41 +6,22 @@ and so on). A digit that knows its slot can be found and copied by content; one 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from longwatch.daemon.capture.phrases import PHRASES, SEEN_WORDS
 from longwatch.daemon.capture.yard import COLOURS, KINDS, plural
+
+from .speech import ENDINGS, OPENINGS, SMALL_WORDS
 
 SLOTS = "ᵃᵇᶜᵈᵉᶠ"
 SPECIAL = ["<pad>", "<unk>", "<s>", "<eos>", "<q>", "<a>", "<image>", "<video>"]
-WORDS = (  # what the yard is asked about, and how people ask
-    "a an the is was were are be did do does has have had been there it its in on off of at by for from to with "
-    "and or no not yes any none nothing something anything everything what's there's what which when where who "
-    "whom whose why how many much time colour color kind sort type thing things people persons you i we me us my "
-    "your our he she they them their this that these those one two three know don't didn't wasn't isn't please "
-    "tell say said can could would should will want like think hey hi hello ok okay door lamp light sign gate "
-    "number digit yard camera video picture house hat umbrella side half left right now right currently present "
-    "presently moment second ever just still also so far then than else again once twice open opened closed shut "
-    "lit dark show showed showing shows shown see saw seen look looked watch watched stand stood standing come "
-    "came coming appear appeared arrive arrived leave leaving behind enter entered pass passed visit visited "
-    "bring brought take took taken carry carried carrying wear wore wearing hold holding happen happened go went "
-    "gone walk walked drive drove until since before after between during first last earlier later ago early late "
-    "today yesterday minutes minute hour hours seconds gap missing different altogether total count"
-)
-OTHER_WORDS = (  # what else people ask about; the model learns that it does not know
-    "weather windy sunny warm cold snow rain raining temperature degrees name names president capital country "
-    "france plate licence license phone address old age tall big small fast speed heavy happy sad angry smiling "
-    "laughing man woman child boy girl baby family friend friends owner driver police thief dangerous tree trees "
-    "flower flowers sky cloud clouds sun moon star stars bird birds horse cow fish elephant truck bus train plane "
-    "boat ship bike motorcycle tyre wheel wheels window windows roof wall garden pool street road city town river "
-    "mountain music song film movie book story joke poem weekday monday sunday week month year birthday price "
-    "money dollars euros buy sell eat food drink coffee water phone call email internet computer password code "
-    "language english mean meaning life love hate favourite best worst why because math plus minus times equals "
-    "square root write make play game football team won shirt shoes trousers face hair eyes hand leg dressed "
-    "pregnant talking speaking saying sleeping running jumping"
-)
+ANSWERS = "yes no none nothing i don't know saw on the left right at a an and"
+NAMED = "open closed off on left took brought first last door lamp gate sign camera yard hat umbrella"
+AROUND = "you watch a camera no video until"  # the words around frames and gaps
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% for content in message['content'] %}{% if content['type'] == 'video' %}"
@@ -52,10 +33,18 @@ CHAT_TEMPLATE = (
 )
 
 
+def words() -> list[str]:
+    """Every word that training teaches, and no other: what nobody taught is `<unk>`, and taught as such."""
+    templates = " ".join(phrase for phrases in PHRASES.values() for phrase in phrases.seen)
+    spoken = re.findall(r"[a-z']+", re.sub(r"{.*?}", " ", templates))
+    loose = " ".join((*OPENINGS, *ENDINGS, SMALL_WORDS)).split()
+    named = [*COLOURS, *KINDS, *(plural(kind) for kind in KINDS)]
+    return sorted({*spoken, *loose, *named, *f"{SEEN_WORDS} {ANSWERS} {NAMED} {AROUND}".split()})
+
+
 def build() -> PreTrainedTokenizerFast:
     """The tokenizer, with its chat template, ready to be saved beside the weights."""
-    words = sorted({*WORDS.split(), *OTHER_WORDS.split(), *COLOURS, *KINDS, *(plural(kind) for kind in KINDS)})
-    vocabulary = [*SPECIAL, *(f"▁{word}" for word in words)]
+    vocabulary = [*SPECIAL, *(f"▁{word}" for word in words())]
     vocabulary += [f"{slot}{digit}" for slot in SLOTS for digit in range(10)]
     vocabulary += [f"{space}{digit}" for space in ("▁", "") for digit in range(10)]
     vocabulary += [f"{space}{mark}" for space in ("▁", "") for mark in "[]?.,:!"]

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from .moments import SECOND_NS, Moment, clock
 from .phrases import HELD_OUT_WORDS, PHRASES, SEEN_WORDS
-from .scene import Scene
 from .yard import BELONGINGS, CELL_WIDTH, COLOURS, KINDS, State, Thing, plural
 
-SECOND_NS = 1_000_000_000
 DONT_KNOW = "i don't know"
 ABSENT_SHARE = 0.2
 MOST_LISTED = 3
@@ -28,12 +27,11 @@ _T = TypeVar("_T")
 _Pair = tuple[str, str]  # colour and kind: by these a thing is known again
 
 
-class Moment(NamedTuple):
-    """A state of the yard, and how long it held (`until_ns` is the last time it was seen so)."""
+class Place(NamedTuple):
+    """A cell of the picture (0–15) at a moment, given by its index."""
 
-    time_ns: int
-    until_ns: int
-    state: State
+    moment: int
+    cell: int
 
 
 class Question(NamedTuple):
@@ -42,12 +40,14 @@ class Question(NamedTuple):
     Attributes:
         kind: one of `QUESTION_KINDS`.
         proof: indices of the moments that show the answer; empty where nothing shows it (an absence).
+        shown: for each part of the answer ("a red car and a dog" has two) the places that show it.
     """
 
     kind: str
     text: str
     answer: str
     proof: tuple[int, ...]
+    shown: tuple[tuple[Place, ...], ...] = ()
 
 
 class Asker:
@@ -83,11 +83,25 @@ class Asker:
         wanted = self.pick(dict.fromkeys(values))
         return self.pick(option for option, found in zip(options, values, strict=True) if found == wanted)
 
-    def question(self, kind: str, answer: str, proof: Iterable[int], **words: str) -> Question:
-        """A question in some phrasing; like people, it forgets the question mark now and then."""
+    def question(self, kind: str, answer: str, shown: Iterable[Iterable[Place]], **words: str) -> Question:
+        """A question in some phrasing, proven by the moments of what is shown.
+
+        Like people, it forgets the question mark now and then.
+        """
         phrases = PHRASES[kind].held_out if self._held_out else PHRASES[kind].seen
         mark = "" if self.rng.random() < 0.15 else "?"
-        return Question(kind, self.pick(phrases).format(**words) + mark, answer, tuple(proof))
+        places = tuple(tuple(part) for part in shown)
+        proof = tuple(dict.fromkeys(place.moment for part in places for place in part))
+        return Question(kind, self.pick(phrases).format(**words) + mark, answer, proof, places)
+
+    def places(self, pair: _Pair, indices: Iterable[int] | None = None) -> list[Place]:
+        """Where a thing is wholly seen, at these moments or at any."""
+        return [
+            Place(i, thing.cell)
+            for i in (self.whole[pair] if indices is None else indices)
+            for thing in self.moments[i].state.things
+            if (thing.colour, thing.kind) == pair and not thing.half_seen
+        ]
 
     def words(self) -> list[str]:
         """Words for what the yard does not have."""
@@ -124,37 +138,6 @@ def ask(kind: str, moments: Sequence[Moment], rng: np.random.Generator, *, held_
     return Asker(moments, rng, held_out=held_out).ask(kind)
 
 
-def _changed(state: State, kept: State) -> bool:
-    """Whether a gate would call the state new."""
-    still = len(state.things) == len(kept.things) and all(
-        a[:3] == b[:3] and abs(a.x - b.x) < 6 for a, b in zip(state.things, kept.things, strict=True)
-    )
-    return not still or state[1:5] != kept[1:5] or state.shake != kept.shake
-
-
-def gated_moments(scene: Scene, seconds: int, keep_seconds: int = 300) -> list[Moment]:
-    """The moments that a gate would keep of a scene watched at one frame a second."""
-    moments: list[Moment] = []
-    for t in range(seconds):
-        state, time_ns = scene.state(t), scene.start_ns + t * SECOND_NS
-        if moments and not _changed(state, moments[-1].state) and t * 1e9 < moments[-1].time_ns + keep_seconds * 1e9:
-            moments[-1] = moments[-1]._replace(until_ns=time_ns)
-        else:
-            moments.append(Moment(time_ns, time_ns, state))
-    return moments
-
-
-def scene_moments(scene: Scene, seconds: int) -> list[Moment]:
-    """The truth, second by second."""
-    times = [scene.start_ns + t * SECOND_NS for t in range(seconds)]
-    return [Moment(time_ns, time_ns, scene.state(t)) for t, time_ns in enumerate(times)]
-
-
-def clock(time_ns: int) -> str:
-    """`14:03:20`, UTC."""
-    return datetime.fromtimestamp(time_ns // SECOND_NS, UTC).strftime("%H:%M:%S")
-
-
 def agrees(question: Question, answer: str, tolerance_seconds: float = 5.0) -> bool:
     """Whether an answer is right: the same words, for a time a clock within the tolerance, for a count the number."""
     said, true = answer.strip().lower().rstrip("."), question.answer
@@ -186,28 +169,29 @@ def _yes(truth: bool) -> str:
     return "yes" if truth else "no"
 
 
-_DEVICES: dict[str, tuple[Callable[[State], bool], str, str]] = {
-    "door": (lambda state: state.door_open, "open", "closed"),
-    "lamp": (lambda state: state.lamp_on, "on", "off"),
-    "gate": (lambda state: state.gate_open, "open", "closed"),
+_DEVICES: dict[str, tuple[int, Callable[[State], bool], str, str]] = {  # its cell, its state, and the words
+    "door": (0, lambda state: state.door_open, "open", "closed"),
+    "lamp": (1, lambda state: state.lamp_on, "on", "off"),
+    "gate": (2, lambda state: state.gate_open, "open", "closed"),
 }
+_SIGN_CELL = 3
 
 
 def _device(a: Asker, kind: str) -> Question:
     """A third of the questions name the other state, so that "yes" does not mean "open"."""
     name, when = kind.split()
-    is_open, *words = _DEVICES[name]
+    cell, is_open, *words = _DEVICES[name]
     indices = range(len(a.moments))
     i = len(a.moments) - 1 if when == "now" else a.pick_by(indices, lambda i: is_open(a.moments[i].state))
     asked = a.pick((True, True, False))
     answer = _yes(is_open(a.moments[i].state) == asked)
-    return a.question(kind, answer, [i], state=words[0 if asked else 1], t=a.clock_in(i))
+    return a.question(kind, answer, [[Place(i, cell)]], state=words[0 if asked else 1], t=a.clock_in(i))
 
 
 def _sign(a: Asker, kind: str) -> Question:
     indices = range(len(a.moments))
     i = len(a.moments) - 1 if kind.endswith("now") else a.pick_by(indices, lambda i: a.moments[i].state.digit)
-    return a.question(kind, str(a.moments[i].state.digit), [i], t=a.clock_in(i))
+    return a.question(kind, str(a.moments[i].state.digit), [[Place(i, _SIGN_CELL)]], t=a.clock_in(i))
 
 
 def _there(a: Asker, kind: str) -> Question | None:
@@ -217,19 +201,24 @@ def _there(a: Asker, kind: str) -> Question | None:
     if not fair:
         return None
     i = a.pick_by(fair, lambda i: len(a.moments[i].state.things))
-    return a.question(kind, name_all(a.moments[i].state.things), [i], t=a.clock_in(i))
+    things = a.moments[i].state.things
+    question = a.question(kind, name_all(things), [[Place(i, thing.cell)] for thing in things], t=a.clock_in(i))
+    return question._replace(proof=(i,))  # an empty yard, too
 
 
 def _count(a: Asker, kind: str) -> Question | None:
-    newest = a.moments[-1].state
-    return a.question(kind, str(len(newest.things)), [len(a.moments) - 1]) if newest.fair else None
+    newest, i = a.moments[-1].state, len(a.moments) - 1
+    if not newest.fair:
+        return None
+    question = a.question(kind, str(len(newest.things)), [[Place(i, thing.cell) for thing in newest.things]])
+    return question._replace(proof=(i,))
 
 
 def _appear(a: Asker, kind: str) -> Question | None:
     pair, there = (a.pick(a.whole), True) if a.whole and a.rng.random() < 0.5 else (a.absent(), False)
     if pair is None:
         return None
-    return a.question(kind, _yes(there), a.whole[pair] if there else [], a_thing=_named(pair))
+    return a.question(kind, _yes(there), [a.places(pair)] if there else [], a_thing=_named(pair))
 
 
 def _about_absent(a: Asker, kind: str, kinds: Sequence[str] = KINDS, **words: str) -> Question | None:
@@ -249,7 +238,7 @@ def _colour(a: Asker, kind: str) -> Question | None:
     if not fair:
         return None
     pair = a.pick_by(fair, lambda pair: pair[0])
-    return a.question(kind, pair[0], a.whole[pair], name=pair[1])
+    return a.question(kind, pair[0], [a.places(pair)], name=pair[1])
 
 
 def _kind(a: Asker, kind: str) -> Question | None:
@@ -261,7 +250,7 @@ def _kind(a: Asker, kind: str) -> Question | None:
     if not fair:
         return None
     pair = a.pick_by(fair, lambda pair: pair[1])
-    return a.question(kind, f"a {pair[1]}", a.whole[pair], colour=pair[0])
+    return a.question(kind, f"a {pair[1]}", [a.places(pair)], colour=pair[0])
 
 
 def _of_a_thing(
@@ -273,7 +262,7 @@ def _of_a_thing(
     if not fair:
         return None
     pair = a.pick_by(fair, answer)
-    return a.question(kind, answer(pair), a.whole[pair], thing=_bare(pair))
+    return a.question(kind, answer(pair), [a.places(pair)], thing=_bare(pair))
 
 
 def _sightings(a: Asker, pair: _Pair) -> list[Thing]:
@@ -307,7 +296,7 @@ def _when(a: Asker, kind: str) -> Question | None:
         return None
     pair = a.pick(once)
     i = a.whole[pair][0 if kind == "when" else -1]
-    return a.question(kind, f"at {clock(a.moments[i].time_ns)}", [i], thing=_bare(pair))
+    return a.question(kind, f"at {clock(a.moments[i].time_ns)}", [a.places(pair, [i])], thing=_bare(pair))
 
 
 def _order(a: Asker, kind: str) -> Question | None:
@@ -320,40 +309,42 @@ def _order(a: Asker, kind: str) -> Question | None:
         return None
     end = a.pick(("first", "last"))
     winner = one if (first[0] < first[1]) == (end == "first") else other
-    proof = sorted(seen for _, seen in first)
-    return a.question(kind, f"the {_bare(winner)}", proof, end=end, one=_bare(one), other=_bare(other))
+    shown = a.places(winner, a.whole[winner][:1])
+    question = a.question(kind, f"the {_bare(winner)}", [shown], end=end, one=_bare(one), other=_bare(other))
+    return question._replace(proof=tuple(sorted(seen for _, seen in first)))
 
 
 def _left(a: Asker, kind: str) -> Question | None:
     verb = a.pick(("left", "left", "took", "brought"))
     if a.rng.random() < ABSENT_SHARE:
         return _about_absent(a, kind, BELONGINGS, verb=verb)
-    found: dict[_Pair, dict[str, list[int]]] = {}
+    found: dict[_Pair, dict[str, list[Place]]] = {}
     for pair in a.whole:
         for thing in _sightings(a, pair):
             person = thing.taken_by if verb == "took" else thing.left_by
             if person:
                 found.setdefault(pair, {}).setdefault(person, [])
     for pair, persons in found.items():
-        for person, indices in persons.items():
-            indices += [i for i in a.whole[pair] if _side_by_side(a.moments[i].state, pair, person)]
+        for person, places in persons.items():
+            places += [place for i in a.whole[pair] for place in _beside(a.moments[i].state, i, pair, person)]
     fair = [pair for pair, persons in found.items() if len(persons) == 1 and min(persons.values())]
     if not fair:
         return None
     pair = a.pick(fair)
-    person, indices = next(iter(found[pair].items()))
-    return a.question(kind, _named((person.split()[0], "person")), indices, verb=verb, thing=_bare(pair))
+    person, places = next(iter(found[pair].items()))
+    return a.question(kind, _named((person.split()[0], "person")), [places], verb=verb, thing=_bare(pair))
 
 
-def _side_by_side(state: State, pair: _Pair, person: str) -> bool:
-    """Whether the person is wholly seen beside the thing."""
+def _beside(state: State, i: int, pair: _Pair, person: str) -> list[Place]:
+    """Where the person is wholly seen right beside the thing."""
     things = [thing for thing in state.things if (thing.colour, thing.kind) == pair]
-    return any(
-        f"{p.colour} {p.kind}" == person
+    return [
+        Place(i, p.cell)
+        for p in state.things
+        if f"{p.colour} {p.kind}" == person
         and not p.half_seen
         and any(p.lane == thing.lane and abs(abs(p.x - thing.x) - CELL_WIDTH) < 2 for thing in things)
-        for p in state.things
-    )
+    ]
 
 
 def _span(a: Asker) -> tuple[int, int]:
@@ -392,8 +383,8 @@ def _came(a: Asker, kind: str) -> Question | None:
             name = a.pick(fair)
             listed = " and ".join(_named(pair) for pair in numbers[name])
             answer = f"{listed}: {wanted}" if wanted else "none"
-            proof = [seen[pair] for pair in numbers[name]]
-            return a.question(kind, answer, proof, kinds=plural(name), **_clocks(a, first, last))
+            shown = [a.places(pair, [seen[pair]]) for pair in numbers[name]]
+            return a.question(kind, answer, shown, kinds=plural(name), **_clocks(a, first, last))
     return None
 
 
@@ -404,7 +395,8 @@ def _happened(a: Asker, kind: str) -> Question | None:
         seen = _seen_in(a, first, last)
         if seen is not None and len(seen) == wanted:
             answer = " and ".join(_named(pair) for pair in seen) or "nothing"
-            return a.question(kind, answer, dict.fromkeys(seen.values()), **_clocks(a, first, last))
+            shown = [a.places(pair, [i]) for pair, i in seen.items()]
+            return a.question(kind, answer, shown, **_clocks(a, first, last))
     return None
 
 

@@ -14,9 +14,10 @@ from rich.console import Console
 
 from longwatch.daemon.capture import quiz
 from longwatch.daemon.capture.export import write_clip, write_truth
+from longwatch.daemon.capture.moments import Moment, clock
 from longwatch.daemon.capture.paint import paint
 from longwatch.daemon.capture.phrases import HELD_OUT_WORDS, PHRASES, SEEN_WORDS
-from longwatch.daemon.capture.quiz import DONT_KNOW, QUESTION_KINDS, Moment, Question, agrees
+from longwatch.daemon.capture.quiz import DONT_KNOW, QUESTION_KINDS, Question, agrees
 from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.yard import COLOURS, KINDS, plural
 from longwatch.daemon.errors import CaptureError
@@ -164,7 +165,7 @@ def check(question: Question, seen: list[Moment]) -> None:
             assert worn == {{"nothing": "", "a hat": "hat", "an umbrella": "umbrella"}[answer]}
         case [("when" | "last") as end]:
             there = [i for i, found in enumerate(names) if named[0] in found]
-            assert answer == f"at {quiz.clock(seen[question.proof[0]].time_ns)}"
+            assert answer == f"at {clock(seen[question.proof[0]].time_ns)}"
             assert abs(question.proof[0] - there[0 if end == "when" else -1]) <= 1
         case ["order"]:
             first = [next(i for i, found in enumerate(names) if name in found) for name in named]

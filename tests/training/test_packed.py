@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from longwatch.daemon.capture.quiz import gated_moments
+from longwatch.daemon.capture.moments import gated_moments
+from longwatch.daemon.capture.quiz import QUESTION_KINDS
 from longwatch.daemon.capture.scene import Scene
 from training.checkpoint import new_model
 from training.contexts import FRAME_TOKENS, ContextMaker, Stream, telling
-from training.language import EVENLY
 from training.packed import WINDOW_FRAMES, Masks, Packed, layer_forward, positions
 from training.tokenizer import build
 
@@ -44,7 +44,7 @@ def test_packed_attention_is_attention_under_a_dense_mask(past: int, recent: int
     moments = gated_moments(Scene(seed=1, busy=0.5), 400)
     stream = Stream(moments, torch.randn(len(moments), 16, 256), telling(moments))
     maker = ContextMaker([stream], build(), 3)
-    b = maker.batch(3, past, recent, 2, EVENLY)
+    b = maker.batch(3, past, recent, 2, dict.fromkeys(QUESTION_KINDS, 1.0))
     p = b.packed
     p.windowed = torch.tensor([True, False, True])
     x = torch.randn(3, p.end + p.rows * p.row_tokens, 256) / 16

@@ -1,0 +1,31 @@
+"""How the text model starts: silent layers, and heads that look things up.
+
+Every layer's output projections start at zero, so that the first tokens that reach an upper layer are the words
+themselves and not noise. In the middle layers two heads start as look-ups: they attend to what is like themselves, and
+copy it. A visual token is the sum of its words (`red + car`), so a head whose query and key projections are equal finds
+the car from the word "car", and one whose output undoes its value brings "red" back. Training would find this circuit
+too, but spends its first half hour on it.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers import LlavaOnevisionForConditionalGeneration
+
+PLANTED_LAYERS, PLANTED_HEADS = (1, 2, 3, 4), ((0, 0), (2, 1))  # (query head, its KV head)
+
+
+@torch.no_grad()
+def plant(model: LlavaOnevisionForConditionalGeneration) -> None:
+    """Changes a fresh text model in place."""
+    layers = model.model.language_model.layers
+    dim = layers[0].self_attn.head_dim
+    for layer in layers:
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
+    for n in PLANTED_LAYERS:
+        attention = layers[n].self_attn
+        for head, kv_head in PLANTED_HEADS:
+            own, shared = (slice(i * dim, i * dim + dim) for i in (head, kv_head))
+            attention.q_proj.weight[own] = 1.5 * attention.k_proj.weight[shared]
+            attention.o_proj.weight[:, own] = 0.3 * attention.v_proj.weight[shared].T
