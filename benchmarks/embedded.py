@@ -8,6 +8,7 @@ and the 4 newest. Phrasings that were held out of training are scored apart.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -25,6 +26,7 @@ from longwatch.daemon.capture.moments import Moment, gated_moments
 from longwatch.daemon.capture.paint import paint
 from longwatch.daemon.capture.quiz import QUESTION_KINDS, Asker, Question, agrees
 from longwatch.daemon.capture.scene import Scene
+from longwatch.daemon.model.attention import Context
 from longwatch.daemon.model.family import EMBEDDED
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
@@ -66,19 +68,21 @@ def watch(lm: VideoLM, seed: int) -> Kept:
     return Kept(moments, torch.cat([k for k, _ in parts]), torch.cat([v for _, v in parts]))
 
 
-def answer(lm: VideoLM, kept: Kept, frames: list[int], text: str) -> str:
-    """Greedy decoding behind `sink | frames | question`."""
+def lay_out(lm: VideoLM, kept: Kept, frames: list[int]) -> Context:
+    """`sink | frames`."""
     sink = lm.new_window()
-    layout = [(sink.keys, sink.values), *((kept.keys[i], kept.values[i]) for i in frames)]
-    context, detokenizer = lm.lay_out(layout), lm.detokenizer()
-    logits = lm.prefill(context, lm.prompt.question_ids(text))
-    for _ in range(MOST_TOKENS):
-        token = int(logits.argmax())
-        if token in lm.stop_ids:
-            break
-        detokenizer.add(token)
-        logits = lm.prefill(context, [token])
+    return lm.lay_out([(sink.keys, sink.values), *((kept.keys[i], kept.values[i]) for i in frames)])
+
+
+def answer(lm: VideoLM, context: Context, text: str) -> str:
+    """Greedy decoding behind `context | question`; the context is left as it was."""
+    detokenizer, tokens = lm.detokenizer(), context.tokens
+    said = lm.generate(context, lm.prompt.question_ids(text), lambda logits: int(logits.argmax()))
+    for token in itertools.islice(said, MOST_TOKENS):
+        if token not in lm.stop_ids:
+            detokenizer.add(token)
     detokenizer.finish()
+    context.rewind(tokens)
     return detokenizer.text
 
 
@@ -94,16 +98,12 @@ def draw_context(count: int, rng: np.random.Generator) -> list[int]:
     return [*chosen, *range(old, now + 1)]
 
 
-def ask_both(
-    lm: VideoLM, kept: Kept, frames: list[int], question: Question, rng: np.random.Generator
-) -> tuple[bool, bool]:
-    """Right with every frame attended, and right with the proof and the newest only."""
+def sparse(frames: list[int], question: Question, rng: np.random.Generator) -> list[int]:
+    """Of the frames of a context only those that prove the answer, or any four where nothing can, and the newest."""
     proof = [i for i in question.proof if i < FRAMES - RECENT][:4]
     if not question.proof:
         proof = sorted(rng.choice(FRAMES - RECENT, 4, replace=False).tolist())
-    few = [frames[i] for i in proof] + frames[-RECENT:]
-    full, sparse = (agrees(question, answer(lm, kept, chosen, question.text)) for chosen in (frames, few))
-    return full, sparse
+    return [frames[i] for i in proof] + frames[-RECENT:]
 
 
 def run(lm: VideoLM, each: int, progress: Progress) -> list[Score]:
@@ -118,14 +118,16 @@ def run(lm: VideoLM, each: int, progress: Progress) -> list[Score]:
         kept, rng = watch(lm, seed), np.random.default_rng([seed, 8])
         for _ in range(8):
             frames = draw_context(len(kept.moments), rng)
-            moments = [kept.moments[i] for i in frames]
+            moments, everything = [kept.moments[i] for i in frames], lay_out(lm, kept, frames)
             for held in (False, True):
                 asker = Asker(moments, rng, held_out=held)
                 for kind in QUESTION_KINDS:
                     question = asker.ask(kind) if wanted[kind, held] else None
                     if question is not None:
                         wanted[kind, held] -= 1
-                        scores.append(Score(kind, held, *ask_both(lm, kept, frames, question, rng)))
+                        few = lay_out(lm, kept, sparse(frames, question, rng))
+                        right = [agrees(question, answer(lm, seen, question.text)) for seen in (everything, few)]
+                        scores.append(Score(kind, held, *right))
                         progress.advance(task)
         seed += 1
     return scores

@@ -23,7 +23,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from longwatch.daemon.capture.moments import SECOND_NS, Moment, scene_moments
-from longwatch.daemon.capture.quiz import NOW_KINDS, QUESTION_KINDS, Asker, Question, agrees
+from longwatch.daemon.capture.quiz import NOW_KINDS, QUESTION_KINDS, Asker, Question, agrees, draw
 from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.settings import ModelConfig
@@ -135,20 +135,9 @@ def _rank(order: list[BlockInfo], proof: list[BlockInfo], in_window: set[int], n
     return max(ranks) if needs_all else min(ranks)
 
 
-def draw(moments: list[Moment], each: int, seed: int) -> list[Question]:
-    """So many different questions of each kind as the hours allow; those about the past, of every age alike."""
-    asker = Asker(moments, np.random.default_rng([seed, 77]))
-    drawn: list[Question] = []
-    for kind in QUESTION_KINDS:
-        found: dict[tuple[str, str], Question] = {}
-        for _ in range(40 * each):
-            question = asker.ask(kind)
-            if question is not None and (kind in NOW_KINDS or question.proof or kind in ("appear", "unknown")):
-                found.setdefault((question.text.rstrip("?"), question.answer), question)
-            if len(found) == each:
-                break
-        drawn += found.values()
-    return drawn
+def can_be_shown(question: Question) -> bool:
+    """Whether some moment answers it, or it is of a kind where that nothing does is the answer."""
+    return question.kind in NOW_KINDS or bool(question.proof) or question.kind in ("appear", "unknown")
 
 
 def age_of(question: Question, moments: list[Moment]) -> str:
@@ -203,7 +192,8 @@ def run(hours: float, options: argparse.Namespace, progress: Progress) -> list[d
         task = progress.add_task(f"watching {hours:g} h", total=seconds)
         bench.watch_all(lambda ns: progress.update(task, completed=(ns - scene.start_ns) / SECOND_NS))
         moments = scene_moments(scene, seconds)
-        questions = draw(moments, options.each, options.seed)
+        asker = Asker(moments, np.random.default_rng([options.seed, 77]))
+        questions = draw(asker, QUESTION_KINDS, options.each, can_be_shown, tries=40 * options.each)
         prepared, asked = Bench(bench), []
         task = progress.add_task("asking", total=len(questions) * len(RETRIEVERS))
         for question in questions:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from embedded import Kept, answer
+from embedded import Kept, answer, lay_out
 from numpy.typing import NDArray
 
 from longwatch.daemon.capture.moments import Moment
@@ -39,11 +39,12 @@ def tile(lm: VideoLM, scene: Scene, t: int, rng: np.random.Generator) -> NDArray
     keys, values = lm.prefill_blocks(lm.frame_inputs([image], [time_ns]), window)
     asker = Asker([Moment(time_ns, time_ns, scene.state(t))], rng)
     kept = Kept(list(asker.moments), keys, values)
+    context = lay_out(lm, kept, [0])
     drawn = np.full((image.shape[0] + LINE * ASKED + 8, image.shape[1], 3), 255, np.uint8)
     drawn[: image.shape[0]] = image
     questions = [q for kind in rng.permutation(KINDS) if (q := asker.ask(str(kind))) is not None]
     for i, question in enumerate(questions[:ASKED]):
-        said = answer(lm, kept, [0], question.text)
+        said = answer(lm, context, question.text)
         y = image.shape[0] + LINE * i + 20
         cv2.putText(drawn, question.text, (4, y), cv2.FONT_HERSHEY_SIMPLEX, 0.4, BLACK, 1, cv2.LINE_AA)
         (width, _), _ = cv2.getTextSize(question.text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
 
@@ -133,10 +135,9 @@ class Answer:
         """Prefills the question and decodes, a few tokens a step. Returns text, tokens and why it stopped."""
         request, detokenizer = self.request, self._model.detokenizer()
         generator = torch.Generator(device=self._model.device).manual_seed(request.seed)
-        logits = self._model.prefill(context, ids)
+        choose = functools.partial(sample, temperature=request.temperature, top_p=request.top_p, generator=generator)
         tokens, stopped = 0, "length"
-        while tokens < request.max_tokens:
-            token = sample(logits, request.temperature, request.top_p, generator)
+        for token in itertools.islice(self._model.generate(context, ids, choose), request.max_tokens):
             tokens += 1
             self._first_token = self._first_token or time.perf_counter()
             if token in self._model.stop_ids or self.cancelled:
@@ -146,7 +147,6 @@ class Answer:
                 self.emit(Delta(request_id=request.request_id, text=piece))
             if tokens % _TOKENS_A_STEP == 0:
                 yield
-            logits = self._model.prefill(context, [token])
         if piece := detokenizer.finish():
             self.emit(Delta(request_id=request.request_id, text=piece))
         return detokenizer.text, tokens, stopped

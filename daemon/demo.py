@@ -89,24 +89,6 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def draw_questions(
-    moments: Sequence[Moment], kinds: Sequence[str], each: int, rng: np.random.Generator
-) -> list[Question]:
-    """So many questions of each kind, no fact twice; those about the past have all their proof in the old part."""
-    old = len(moments) - OLD_SECONDS
-    drawn: list[Question] = []
-    for kind in kinds:
-        found: dict[tuple[str, tuple[int, ...]], Question] = {}
-        for _ in range(200):
-            question = quiz.ask(kind, moments, rng)
-            if question is not None and (kind in NOW_KINDS or all(i < old for i in question.proof)):
-                found.setdefault((question.answer, question.proof), question)
-            if len(found) == each:
-                break
-        drawn += found.values()
-    return drawn
-
-
 def ask(client: Client, question: Question, moments: Sequence[Moment], folder: Path) -> Asked:
     """Asks and judges one question."""
     end = client.ask(question.text)
@@ -228,8 +210,13 @@ def main() -> None:
     port, events_port = free_ports(2)
     url = URL.format(seed=options.seed)
     moments = scene_moments(Scene.from_url(url), MINUTES * 60)
-    rng = np.random.default_rng([options.seed, 77])
-    questions = draw_questions(moments, QUESTION_KINDS, 1, rng)
+    old = len(moments) - OLD_SECONDS
+    questions = quiz.draw(
+        quiz.Asker(moments, np.random.default_rng([options.seed, 77])),
+        QUESTION_KINDS,
+        1,
+        lambda question: question.kind in NOW_KINDS or all(i < old for i in question.proof),
+    )
     text = _CONFIG.format(folder=folder, port=port, events_port=events_port, url=url)
     with (
         running_daemon(text, folder) as daemon,

@@ -138,6 +138,23 @@ def ask(kind: str, moments: Sequence[Moment], rng: np.random.Generator, *, held_
     return Asker(moments, rng, held_out=held_out).ask(kind)
 
 
+def draw(
+    asker: Asker, kinds: Iterable[str], each: int, fair: Callable[[Question], bool], tries: int = 200
+) -> list[Question]:
+    """So many different questions of each kind, of those that are fair; fewer where so many tries find no more."""
+    drawn: list[Question] = []
+    for kind in kinds:
+        found: dict[tuple[str, str], Question] = {}
+        for _ in range(tries):
+            question = asker.ask(kind)
+            if question is not None and fair(question):
+                found.setdefault((question.text.rstrip("?"), question.answer), question)
+            if len(found) == each:
+                break
+        drawn += found.values()
+    return drawn
+
+
 def agrees(question: Question, answer: str, tolerance_seconds: float = 5.0) -> bool:
     """Whether an answer is right: the same words, for a time a clock within the tolerance, for a count the number."""
     said, true = answer.strip().lower().rstrip("."), question.answer

@@ -229,3 +229,8 @@ class Context:
         """Makes the forward's tokens part of the context."""
         self.tokens += self._pending
         self._pending = 0
+
+    def rewind(self, tokens: int) -> None:
+        """Forgets all behind the first so many tokens, so that another question can stand there."""
+        assert tokens <= self.tokens, f"cannot rewind to {tokens} of {self.tokens} tokens"
+        self.tokens = tokens

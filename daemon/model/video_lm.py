@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -153,6 +153,17 @@ class VideoLM:
         with self._timed():
             logits: Tensor = self._family.head(hidden[0, -1])
         return logits
+
+    def generate(self, context: Context, ids: Sequence[int], choose: Callable[[Tensor], int]) -> Iterator[int]:
+        """The tokens of an answer behind a context and a question, each computed when it is asked for.
+
+        Ends with the first stop token, which is given out too.
+        """
+        logits = self.prefill(context, ids)
+        while (token := choose(logits)) not in self.stop_ids:
+            yield token
+            logits = self.prefill(context, [token])
+        yield token
 
     def detokenizer(self) -> Detokenizer:
         """For one answer's tokens."""

@@ -122,6 +122,7 @@ def test_every_kind_of_question_can_be_asked_and_its_answer_is_true(kind: str, h
             if question is not None:
                 asked += 1
                 check(question, seen)
+                assert {place.moment for part in question.shown for place in part} <= set(question.proof)
     assert asked >= 10
 
 

@@ -157,3 +157,15 @@ def test_two_models_side_by_side_do_not_disturb_each_other(tiny_folder: object, 
     second.prefill(second.lay_out([(window.keys, window.values)]), [5, 6])
     between, _ = first.prefill_blocks(inputs, first.new_window())
     assert torch.equal(between, alone[:5])
+
+
+def test_a_rewound_context_answers_as_a_fresh_one(checkpoint: str, frames: Frames) -> None:
+    """A long question asked and taken back leaves nothing behind."""
+    lm = load(checkpoint)
+    window, _, _ = encode(lm, frames, chunk=5)
+    fresh, used = (lm.lay_out([(window.keys, window.values)]) for _ in range(2))
+    lm.prefill(used, lm.prompt.question_ids(f"{QUESTION} {QUESTION}"))
+    used.rewind(fresh.tokens)
+    ids = lm.prompt.question_ids(QUESTION)
+    assert torch.equal(lm.prefill(used, ids), lm.prefill(fresh, ids))
+    assert used.tokens == fresh.tokens

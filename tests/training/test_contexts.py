@@ -1,0 +1,94 @@
+"""What the language stage is told: where each part of an answer is seen, and how often each kind is asked."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from longwatch.daemon.capture.moments import Moment, gated_moments
+from longwatch.daemon.capture.quiz import QUESTION_KINDS
+from longwatch.daemon.capture.scene import Scene
+from training.checkpoint import new_model
+from training.contexts import Batch, ContextMaker, Stream, telling
+from training.lessons import Lessons
+from training.planting import plant
+from training.tokenizer import build
+
+
+class Watching(ContextMaker):
+    """Remembers which moments each context was made of."""
+
+    drawn: list[list[Moment]]
+
+    def _context(self, past: int, recent: int) -> tuple[list[Moment], torch.Tensor]:
+        moments, visual = super()._context(past, recent)
+        self.drawn.append(moments)
+        return moments, visual
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[Watching, Batch]:
+    moments = gated_moments(Scene(seed=1, busy=0.5), 900)
+    maker = Watching([Stream(moments, torch.randn(len(moments), 16, 256), telling(moments))], build(), 3)
+    maker.drawn = []
+    return maker, maker.batch(24, 4, 4, 8, dict.fromkeys(QUESTION_KINDS, 1.0), full=True)
+
+
+def test_the_word_that_names_a_colour_is_written_looking_at_a_thing_of_that_colour(
+    made: tuple[Watching, Batch],
+) -> None:
+    """For every part of a list, at every place that is said to show it."""
+    maker, b = made
+    names = maker.tokenizer.convert_ids_to_tokens(list(range(len(maker.tokenizer))))
+    colours = {"red", "blue", "green", "yellow", "white", "black", "orange", "purple"}
+    looked = 0
+    for i, row, at in b.answering.nonzero().tolist():
+        word = names[b.labels[i, row, at]].removeprefix("▁")
+        part = int(b.part[i, row, at])
+        if word not in colours or part < 0:
+            continue
+        for frame, cell in b.shown[i, part].nonzero().tolist():
+            there = {t.colour for t in maker.drawn[i][frame].state.things if t.cell == cell}
+            assert word in there, (word, there, frame, cell)
+            looked += 1
+    assert looked > 100
+
+
+def test_the_end_of_an_answer_and_a_count_look_at_nothing(made: tuple[Watching, Batch]) -> None:
+    maker, b = made
+    ends = b.answering & (b.labels == maker.eos)
+    assert ends.sum() > 100
+    assert (b.part[ends] == -1).all()
+
+
+def test_ordinals_count_the_things_of_a_frame(made: tuple[Watching, Batch]) -> None:
+    maker, b = made
+    for moments, of_frames in zip(maker.drawn, b.ordinals, strict=True):
+        for moment, ordinals in zip(moments, of_frames, strict=True):
+            cells = [thing.cell for thing in moment.state.things]
+            if len(set(cells)) == len(cells):
+                assert [int(ordinals[cell]) for cell in cells] == [min(n, 4) for n in range(1, len(cells) + 1)]
+                assert int((ordinals > 0).sum()) == len(cells)
+
+
+def test_a_kind_that_goes_badly_is_asked_more_often() -> None:
+    lessons = Lessons(["easy", "hard"])
+    for _ in range(300):
+        lessons.note([("easy", True), ("hard", False)])
+    weights = lessons.weights()
+    assert weights["hard"] > 5 * weights["easy"] > 0
+
+
+def test_a_planted_model_begins_with_the_words_themselves() -> None:
+    """Its layers add nothing but what the look-ups copy, and those are silent in the first layer and the last."""
+    torch.manual_seed(0)
+    model = new_model().eval()
+    plant(model)
+    layers = model.model.language_model.layers
+    x, nowhere = torch.randn(1, 5, 256), torch.zeros(1, 5, dtype=torch.long)
+    angles = model.model.language_model.rotary_emb(x, nowhere)
+    with torch.inference_mode():
+        for n, changes in enumerate((False, True, True, True, True, False)):
+            after = layers[n](x, position_embeddings=angles, position_ids=nowhere)
+            after = after[0] if isinstance(after, tuple) else after
+            assert torch.equal(after, x) != changes
