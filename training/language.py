@@ -29,7 +29,7 @@ from .tokenizer import build as build_tokenizer
 from .tongue import Tongue
 
 TRAINING_SEEDS, EVALUATION_SEEDS = 10_000, 90_000
-LOSSES = {"answer": 1.0, "clock": 0.3, "ordinal": 0.2, "look": 0.2, "recall": 0.4}
+LOSSES = {"answer": 1.0, "clock": 0.3, "ordinal": 0.2, "look": 0.2, "recall": 0.2}
 MATRIX_RATE, OTHER_RATE, WARM_STEPS = 8e-3, 3e-3, 100
 SAVE_SECONDS, TELL_STEPS, TEST_STEPS = 240, 20, 300
 
