@@ -8,12 +8,15 @@ and the 4 newest. Phrasings that were held out of training are scored apart.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
+import math
+import multiprocessing
 import sys
 import time
 from collections import defaultdict
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -21,6 +24,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from safetensors import safe_open
 
 from longwatch.daemon.capture.moments import Moment, gated_moments
 from longwatch.daemon.capture.paint import paint
@@ -33,6 +37,7 @@ from longwatch.daemon.model.video_lm import VideoLM
 
 FIRST_SEED = 95_000
 FRAMES, RECENT, CHUNK = 32, 4, 8
+CONTEXTS, YARDS = 8, 4  # contexts of a yard; yards that are asked about at a time
 MOST_TOKENS = 24
 
 
@@ -106,30 +111,51 @@ def sparse(frames: list[int], question: Question, rng: np.random.Generator) -> l
     return [frames[i] for i in proof] + frames[-RECENT:]
 
 
-def run(lm: VideoLM, each: int, progress: Progress) -> list[Score]:
-    """So many questions of each kind in phrasings of the training, and a third as many in held-out ones."""
+@functools.lru_cache(maxsize=1)
+def model() -> VideoLM:
+    """The embedded model, loaded once in each process and given one core."""
+    return VideoLM.load(ModelConfig(name="embedded", threads=1))
+
+
+def ask_about(seed: int, wanted: frozenset[tuple[str, bool]]) -> list[Score]:
+    """A question of each wanted kind in each of a yard's contexts, answered with every frame and with few."""
+    lm = model()
+    kept, rng = watch(lm, seed), np.random.default_rng([seed, 8])
+    scores = []
+    for _ in range(CONTEXTS):
+        frames = draw_context(len(kept.moments), rng)
+        moments, everything = [kept.moments[i] for i in frames], lay_out(lm, kept, frames)
+        for held in (False, True):
+            asker = Asker(moments, rng, held_out=held)
+            for kind in QUESTION_KINDS:
+                question = asker.ask(kind) if (kind, held) in wanted else None
+                if question is not None:
+                    few = lay_out(lm, kept, sparse(frames, question, rng))
+                    right = [agrees(question, answer(lm, seen, question.text)) for seen in (everything, few)]
+                    scores.append(Score(kind, held, *right))
+    return scores
+
+
+def run(each: int, progress: Progress) -> list[Score]:
+    """So many questions of each kind in phrasings of the training, and a third as many in held-out ones.
+
+    Yard after yard, a few at a time on all cores; how many cores there are does not change the questions.
+    """
     wanted = {
         (kind, held): each if not held else max(1, each // 3) for kind in QUESTION_KINDS for held in (False, True)
     }
     task = progress.add_task("asking", total=sum(wanted.values()))
     scores: list[Score] = []
-    seed = FIRST_SEED
-    while any(wanted.values()):
-        kept, rng = watch(lm, seed), np.random.default_rng([seed, 8])
-        for _ in range(8):
-            frames = draw_context(len(kept.moments), rng)
-            moments, everything = [kept.moments[i] for i in frames], lay_out(lm, kept, frames)
-            for held in (False, True):
-                asker = Asker(moments, rng, held_out=held)
-                for kind in QUESTION_KINDS:
-                    question = asker.ask(kind) if wanted[kind, held] else None
-                    if question is not None:
-                        wanted[kind, held] -= 1
-                        few = lay_out(lm, kept, sparse(frames, question, rng))
-                        right = [agrees(question, answer(lm, seen, question.text)) for seen in (everything, few)]
-                        scores.append(Score(kind, held, *right))
-                        progress.advance(task)
-        seed += 1
+    seeds = itertools.count(FIRST_SEED)
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        while any(wanted.values()):
+            open_kinds = frozenset(key for key, count in wanted.items() if count)
+            ask = functools.partial(ask_about, wanted=open_kinds)
+            for score in itertools.chain.from_iterable(pool.map(ask, itertools.islice(seeds, YARDS))):
+                if wanted[score.kind, score.held_out]:
+                    wanted[score.kind, score.held_out] -= 1
+                    scores.append(score)
+                    progress.advance(task)
     return scores
 
 
@@ -175,11 +201,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     console = Console(stderr=True)
-    lm = VideoLM.load(ModelConfig(name="embedded"))
     with Progress(console=console, transient=True) as progress:
-        result = summary(run(lm, options.each, progress))
-    result["parameters"] = sum(p.numel() for p in lm._family.model.parameters())
-    result["mib"] = round((Path(EMBEDDED) / "model.safetensors").stat().st_size / 2**20, 2)
+        result = summary(run(options.each, progress))
+    weights = EMBEDDED / "model.safetensors"
+    with safe_open(weights, "pt") as tensors:
+        result["parameters"] = sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    result["mib"] = round(weights.stat().st_size / 2**20, 2)
     result["fps"] = {dtype: round(frames_per_second(dtype), 1) for dtype in ("bfloat16", "float32")}
     if options.json:
         print(json.dumps(result))
