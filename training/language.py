@@ -31,6 +31,7 @@ from .tongue import Tongue
 TRAINING_SEEDS, EVALUATION_SEEDS = 10_000, 90_000
 LOSSES = {"answer": 1.0, "clock": 0.3, "ordinal": 0.2, "look": 0.2, "recall": 0.2}
 MATRIX_RATE, OTHER_RATE, WARM_STEPS = 8e-3, 3e-3, 100
+GOING_ON = 0.5  # where in the curriculum a run begins that starts from a trained checkpoint
 SAVE_SECONDS, TELL_STEPS, TEST_STEPS = 240, 20, 300
 
 
@@ -70,10 +71,17 @@ class Course:
     """A run of the language stage: the model in training, its optimizers, and how far it has come.
 
     Hidden matrices are moved by Muon, which learns here in half the time; all else by AdamW.
+
+    Args:
+        folder: where checkpoints go; beside it lies the state that a stopped run goes on from.
+        minutes: processor time.
+        begun: how much of the curriculum counts as done at the start.
     """
 
-    def __init__(self, model: LlavaOnevisionForConditionalGeneration, folder: Path, minutes: float) -> None:
-        self.model, self.folder, self._seconds = model, folder, minutes * 60
+    def __init__(
+        self, model: LlavaOnevisionForConditionalGeneration, folder: Path, minutes: float, begun: float
+    ) -> None:
+        self.model, self.folder, self._seconds, self._begun = model, folder, minutes * 60, begun
         self.tongue = Tongue(model)
         self.tongue.layer = torch.compile(layer_forward, dynamic=False)
         self.parameters = [p for p in self.tongue.parameters() if p.requires_grad]
@@ -91,11 +99,11 @@ class Course:
         self._began, self._saved = time.process_time() - self._spent, time.time()
 
     def done(self) -> float:
-        """The share of the processor time that is used up, as rank 0 counts it."""
+        """The share of the curriculum that is done, by processor time as rank 0 counts it."""
         self._spent = time.process_time() - self._began
         spent = torch.tensor([self._spent])
         torch.distributed.broadcast(spent, 0)
-        return float(spent) / self._seconds
+        return self._begun + (1 - self._begun) * float(spent) / self._seconds
 
     def learn(self, maker: ContextMaker, done: float) -> str:
         """One step. Returns a line about it."""
@@ -153,16 +161,21 @@ def _graded(batch: Batch, right: torch.Tensor) -> list[tuple[str, bool]]:
     return graded
 
 
-def train(rank: int, start: Path, folder: Path, minutes: float, streams: int) -> None:
-    """One of the processes: its own streams, a budget of processor time, checkpoints from rank 0; goes on if it can."""
+def train(rank: int, start: Path, folder: Path, minutes: float, streams: int, fresh: bool) -> None:
+    """One of the processes: its own streams, a budget of processor time, checkpoints from rank 0.
+
+    A stopped run goes on where it was. `fresh` says that `start` has eyes only; else it is a trained checkpoint, and
+    the run is the second half of the curriculum.
+    """
     torch.manual_seed(1)
     tokenizer = build_tokenizer()
     model = LlavaOnevisionForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
-    plant(model)
+    if fresh:
+        plant(model)
     bank = folder.with_suffix(f".streams{rank}.pt")
     if not bank.exists():
         torch.save(make_streams(model, TRAINING_SEEDS + rank * streams, streams), bank)
-    course = Course(model, folder, minutes)
+    course = Course(model, folder, minutes, 0.0 if fresh else GOING_ON)
     maker = ContextMaker(torch.load(bank, weights_only=False), tokenizer, rank + 10 + 2 * course.step)
     tests = _tests(model, tokenizer) if rank == 0 else []
     while (done := course.done()) < 1:

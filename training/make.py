@@ -22,12 +22,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=73.0, help="processor time of the language stage")
     parser.add_argument("--work", type=Path, default=Path("training/work"))
+    parser.add_argument("--start", type=Path, help="a trained checkpoint to go on from, in place of new eyes")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     eyes, whole = options.work / "vision", options.work / "language"
-    if not (eyes / "model.safetensors").exists():
+    if options.start is None and not (eyes / "model.safetensors").exists():
         pair.run(vision.train, eyes, 20_000, 4, 64)
-    pair.run(language.train, eyes, whole, options.minutes, 100)
+    pair.run(language.train, options.start or eyes, whole, options.minutes, 100, options.start is None)
     calibrate(whole)
     shutil.copytree(whole, EMBEDDED, dirs_exist_ok=True)
 
