@@ -13,6 +13,7 @@ import torch
 
 from longwatch.daemon.answer import Answer
 from longwatch.daemon.capture.settings import SourceConfig
+from longwatch.daemon.log import set_up
 from longwatch.daemon.model.calibration import load_heads
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
@@ -73,7 +74,8 @@ class Rig(NamedTuple):
 
 @contextmanager
 def rig(source: SourceConfig, model: ModelConfig, *, ram_bytes: int = 1 << 30, recall_blocks: int = 4) -> Iterator[Rig]:
-    """A rig on a temporary store; the stream is being captured."""
+    """A rig on a temporary store; the stream is being captured. What the daemon would log goes to stderr."""
+    set_up(level="warning", as_json=False)
     with tempfile.TemporaryDirectory() as folder:
         codec = "int4"
         config = MemoryConfig(folder=str(Path(folder) / "store"), codec=codec, ram_bytes=ram_bytes)

@@ -19,7 +19,7 @@ _CLOCK = r"(\d{1,2}:\d{2}(?::\d{2})?)"
 _BETWEEN = re.compile(rf"\b(?:between|from)\s+{_CLOCK}\s+(?:and|to|until|till)\s+{_CLOCK}", re.IGNORECASE)
 _SINCE = re.compile(rf"\b(?:since|after)\s+{_CLOCK}", re.IGNORECASE)
 _UNTIL = re.compile(rf"\b(?:until|till|before)\s+{_CLOCK}", re.IGNORECASE)
-_AT = re.compile(rf"\bat\s+{_CLOCK}", re.IGNORECASE)
+_AT = re.compile(rf"\bat\s+(?:(?:the\s+)?time\s+(?:of\s+)?)?{_CLOCK}", re.IGNORECASE)
 
 
 class Span(NamedTuple):

@@ -1,8 +1,8 @@
 """Stage 3: which heads look back. Every head of the embedded model is scored on needles whose place is known.
 
-Rendered half hours (seeds of their own) are encoded as the daemon does it; questions whose proof slid out of the
-window are run behind `sink | window`, and every head's attention mass ranks all blocks. Heads are taken greedily for
-what they add to the share of questions whose proof is among the first eight, and scored on the other half.
+Rendered hours (seeds of their own) are encoded as the daemon does it; questions whose proof slid out of the window are
+run behind `sink | window`, and every head's attention mass ranks all blocks. Heads are taken greedily for what they add
+to the share of questions whose proof is among the first eight, and scored on the other half.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.retrieval.heads import RetrievalHeads
 
 CALIBRATION_SEEDS = 50_000
-KINDS = ("appear", "colour", "when", "side", "extra", "left")
+KINDS = ("appear", "colour", "when", "last", "side", "extra", "left")
+SECONDS, BLOCKS, CHUNK = 7200, 1000, 8
 FIRST = 8
 
 
-def calibrate(folder: Path, streams: int = 8, each: int = 8, most: int = 3) -> None:
+def calibrate(folder: Path, streams: int = 12, each: int = 16, most: int = 3) -> None:
     """Writes `calibration.json` into a checkpoint folder and prints the recall of what was chosen."""
     lm = VideoLM.load(ModelConfig(name=str(folder)))
     hits = torch.cat([_score_stream(lm, CALIBRATION_SEEDS + i, each) for i in range(streams)])
@@ -42,11 +43,11 @@ def calibrate(folder: Path, streams: int = 8, each: int = 8, most: int = 3) -> N
 
 def _score_stream(lm: VideoLM, seed: int, each: int) -> Tensor:
     """`[questions, heads, blocks, 2]`: the mass of every head on every block, and whether it proves the answer."""
-    scene, rng = Scene(seed=seed, busy=0.3), np.random.default_rng([seed, 9])
-    moments = gated_moments(scene, 1200)[:250]
+    scene, rng = Scene(seed=seed, busy=0.2), np.random.default_rng([seed, 9])
+    moments = gated_moments(scene, SECONDS)[:BLOCKS]
     keys, window = [], lm.new_window()
-    for start in range(0, len(moments), 8):
-        part = moments[start : start + 8]
+    for start in range(0, len(moments), CHUNK):
+        part = moments[start : start + CHUNK]
         inputs = lm.frame_inputs([paint(m.state, seed, rng) for m in part], [m.time_ns for m in part])
         new_keys, new_values = lm.prefill_blocks(inputs, window)
         for i in range(len(part)):
@@ -61,9 +62,9 @@ def _score_stream(lm: VideoLM, seed: int, each: int) -> Tensor:
                 continue
             asked = lm.ask(window, lm.prompt.question_ids(question.text)).by_layer
             mass = torch.stack([_masses(asked[layer], blocks[:, layer]) for layer in range(lm.geometry.layers)])
-            proof = torch.zeros(250)
+            proof = torch.zeros(BLOCKS)
             proof[list(question.proof)] = 1
-            padded = torch.zeros(mass.shape[0] * mass.shape[1], 250)
+            padded = torch.zeros(mass.shape[0] * mass.shape[1], BLOCKS)
             padded[:, : len(moments)] = mass.flatten(0, 1)
             rows.append(torch.stack([padded, proof.expand_as(padded)], -1))
     return torch.stack(rows)
