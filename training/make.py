@@ -1,4 +1,4 @@
-"""From nothing to the shipped checkpoint: `python -m training.make [--minutes 73]`.
+"""From nothing to the shipped checkpoint: `python -m training.make [--minutes 85]`.
 
 Stages: eyes (about ten minutes on two cores), tongue (`--minutes` of processor time, resumable), calibration. The
 seeds of training, evaluation and calibration are disjoint. The work lies in `training/work`; the last step copies the
@@ -20,7 +20,7 @@ from .calibrate import calibrate
 def main() -> None:
     """Runs the stages that are not done yet."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=73.0, help="processor time of the language stage")
+    parser.add_argument("--minutes", type=float, default=85.0, help="processor time of the language stage")
     parser.add_argument("--work", type=Path, default=Path("training/work"))
     parser.add_argument("--start", type=Path, help="a trained checkpoint to go on from, in place of new eyes")
     options = parser.parse_args()
