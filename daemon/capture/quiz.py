@@ -83,25 +83,38 @@ class Asker:
         wanted = self.pick(dict.fromkeys(values))
         return self.pick(option for option, found in zip(options, values, strict=True) if found == wanted)
 
-    def question(self, kind: str, answer: str, shown: Iterable[Iterable[Place]], **words: str) -> Question:
-        """A question in some phrasing, proven by the moments of what is shown.
+    def question(
+        self,
+        kind: str,
+        answer: str,
+        shown: Iterable[Iterable[Place]],
+        proof: Iterable[int] | None = None,
+        /,
+        **words: str,
+    ) -> Question:
+        """A question in some phrasing, proven by the moments of what is shown, or by those given.
 
         Like people, it forgets the question mark now and then.
         """
         phrases = PHRASES[kind].held_out if self._held_out else PHRASES[kind].seen
         mark = "" if self.rng.random() < 0.15 else "?"
         places = tuple(tuple(part) for part in shown)
-        proof = tuple(dict.fromkeys(place.moment for part in places for place in part))
-        return Question(kind, self.pick(phrases).format(**words) + mark, answer, proof, places)
+        if proof is None:
+            proof = dict.fromkeys(place.moment for part in places for place in part)
+        return Question(kind, self.pick(phrases).format(**words) + mark, answer, tuple(proof), places)
 
-    def places(self, pair: _Pair, indices: Iterable[int] | None = None) -> list[Place]:
-        """Where a thing is wholly seen, at these moments or at any."""
+    def sightings(self, pair: _Pair, indices: Iterable[int] | None = None) -> list[tuple[int, Thing]]:
+        """The thing itself, wherever it is wholly seen, at these moments or at any."""
         return [
-            Place(i, thing.cell)
+            (i, thing)
             for i in (self.whole[pair] if indices is None else indices)
             for thing in self.moments[i].state.things
             if (thing.colour, thing.kind) == pair and not thing.half_seen
         ]
+
+    def places(self, pair: _Pair, indices: Iterable[int] | None = None) -> list[Place]:
+        """Where it is wholly seen."""
+        return [Place(i, thing.cell) for i, thing in self.sightings(pair, indices)]
 
     def words(self) -> list[str]:
         """Words for what the yard does not have."""
@@ -219,16 +232,15 @@ def _there(a: Asker, kind: str) -> Question | None:
         return None
     i = a.pick_by(fair, lambda i: len(a.moments[i].state.things))
     things = a.moments[i].state.things
-    question = a.question(kind, name_all(things), [[Place(i, thing.cell)] for thing in things], t=a.clock_in(i))
-    return question._replace(proof=(i,))  # an empty yard, too
+    shown = [[Place(i, thing.cell)] for thing in things]  # nothing, where the yard is empty: the moment proves it
+    return a.question(kind, name_all(things), shown, [i], t=a.clock_in(i))
 
 
 def _count(a: Asker, kind: str) -> Question | None:
     newest, i = a.moments[-1].state, len(a.moments) - 1
     if not newest.fair:
         return None
-    question = a.question(kind, str(len(newest.things)), [[Place(i, thing.cell) for thing in newest.things]])
-    return question._replace(proof=(i,))
+    return a.question(kind, str(len(newest.things)), [[Place(i, thing.cell) for thing in newest.things]], [i])
 
 
 def _appear(a: Asker, kind: str) -> Question | None:
@@ -282,24 +294,14 @@ def _of_a_thing(
     return a.question(kind, answer(pair), [a.places(pair)], thing=_bare(pair))
 
 
-def _sightings(a: Asker, pair: _Pair) -> list[Thing]:
-    """The thing itself, wherever it is wholly seen."""
-    return [
-        thing
-        for i in a.whole[pair]
-        for thing in a.moments[i].state.things
-        if (thing.colour, thing.kind) == pair and not thing.half_seen
-    ]
-
-
 def _side(a: Asker, kind: str) -> Question | None:
-    sides = {pair: {thing.side for thing in _sightings(a, pair)} for pair in a.whole}
+    sides = {pair: {thing.side for _, thing in a.sightings(pair)} for pair in a.whole}
     fair = [pair for pair, found in sides.items() if len(found) == 1]
     return _of_a_thing(a, kind, fair, lambda pair: f"on the {min(sides[pair])}")
 
 
 def _extra(a: Asker, kind: str) -> Question | None:
-    extras = {pair: {thing.extra for thing in _sightings(a, pair)} for pair in a.whole if pair[1] == "person"}
+    extras = {pair: {thing.extra for _, thing in a.sightings(pair)} for pair in a.whole if pair[1] == "person"}
     named = {"": "nothing", "hat": "a hat", "umbrella": "an umbrella"}
     fair = [pair for pair, found in extras.items() if len(found) == 1]
     return _of_a_thing(a, kind, fair, lambda pair: named[min(extras[pair])], ("person",))
@@ -327,8 +329,8 @@ def _order(a: Asker, kind: str) -> Question | None:
     end = a.pick(("first", "last"))
     winner = one if (first[0] < first[1]) == (end == "first") else other
     shown = a.places(winner, a.whole[winner][:1])
-    question = a.question(kind, f"the {_bare(winner)}", [shown], end=end, one=_bare(one), other=_bare(other))
-    return question._replace(proof=tuple(sorted(seen for _, seen in first)))
+    proof = sorted(seen for _, seen in first)
+    return a.question(kind, f"the {_bare(winner)}", [shown], proof, end=end, one=_bare(one), other=_bare(other))
 
 
 def _left(a: Asker, kind: str) -> Question | None:
@@ -337,7 +339,7 @@ def _left(a: Asker, kind: str) -> Question | None:
         return _about_absent(a, kind, BELONGINGS, verb=verb)
     found: dict[_Pair, dict[str, list[Place]]] = {}
     for pair in a.whole:
-        for thing in _sightings(a, pair):
+        for _, thing in a.sightings(pair):
             person = thing.taken_by if verb == "took" else thing.left_by
             if person:
                 found.setdefault(pair, {}).setdefault(person, [])
