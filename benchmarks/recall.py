@@ -3,7 +3,8 @@
 A rendered yard is watched for hours of its own time, at one frame a second, gated, by the real stream and store. Then
 every question, about events of every age, is answered once with each retriever: `recent` and `uniform` do not look at
 the question, `rekv` ranks by mean keys (arXiv 2503.00540, as one ranking), `heads` by the attention mass of the
-retrieval heads, and `oracle` is handed the blocks that prove the answer. The recent window always stands beside them.
+retrieval heads, and `oracle` is handed the blocks that prove the answer. The recent window stands beside them, but for
+questions that name a time outside it.
 """
 
 from __future__ import annotations
@@ -169,6 +170,10 @@ def row(name: str, hours: float, asked: list[Asked]) -> dict[str, object]:
         "accuracy": mean([a.right for a in past]),
         "accuracy_now": mean([a.right for a in asked if a.kind in NOW_KINDS]),
         "kinds": {kind: mean([a.right for a in of]) for kind, of in grouped("kind", asked).items()},
+        "recall@8_kinds": {
+            kind: mean([a.rank <= 8 for a in of if a.rank is not None])
+            for kind, of in grouped("kind", provable).items()
+        },
         "by_age": {
             age: {
                 "recall@8": mean([a.rank <= 8 for a in of if a.rank is not None]),
@@ -228,9 +233,9 @@ def main() -> None:
         table.add_row(*(str(r[column]) for column in columns))
     out.print(f"{options.hours:g} h, {rows[0]['blocks']} blocks, {rows[0]['questions']} questions about the past")
     out.print(table)
-    kinds = Table("accuracy", *RETRIEVERS, box=None)
+    kinds = Table("recall@8 / accuracy by kind", *RETRIEVERS, box=None)
     for kind in rows[0]["kinds"]:  # type: ignore[attr-defined]
-        kinds.add_row(kind, *(str(r["kinds"][kind]) for r in rows))  # type: ignore[index]
+        kinds.add_row(kind, *(f"{r['recall@8_kinds'].get(kind, '-')} / {r['kinds'][kind]}" for r in rows))  # type: ignore[attr-defined,index]
     out.print(kinds)
     ages = Table("recall@8 / accuracy by age", *RETRIEVERS, box=None)
     for age in rows[0]["by_age"]:  # type: ignore[attr-defined]

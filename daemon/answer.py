@@ -6,6 +6,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
+from typing import NamedTuple
 
 import torch
 
@@ -26,6 +27,14 @@ from .stream import Stream
 EVIDENCE_BLOCKS = 8
 _TOKENS_A_STEP = 4
 _log = get_logger("answer")
+
+
+class InWindow(NamedTuple):
+    """A block of the recent window, with its keys and values `[L, H, T, D]`."""
+
+    info: BlockInfo
+    keys: torch.Tensor
+    values: torch.Tensor
 
 
 class Answer:
@@ -79,8 +88,9 @@ class Answer:
         # 2. Back before the model's eyes: sink | recalled | window.
         with self._tiers.pinned(self._stream.name, [hit.info.block_id for hit in hits]):
             recalled = self._fetch(hits)
-        evidence = self._evidence(recalled, hits, queries)
-        context = self._lay_out(recalled)
+        recent = self._recent(span, recalled)
+        evidence = self._evidence(recalled, recent, hits, queries)
+        context = self._lay_out(recalled, recent)
         yield
         # 3. Tokens, and what they rest on.
         text, tokens, stopped = yield from self._decode(context, ids)
@@ -123,13 +133,30 @@ class Answer:
                 _log.error("block left out", stream=self._stream.name, error=str(exc))
         return sorted(blocks, key=lambda block: (block.start_ns, block.block_id))
 
-    def _lay_out(self, recalled: list[Block]) -> Context:
+    def _recent(self, span: Span | None, recalled: list[Block]) -> list[InWindow]:
+        """The window's blocks that bear on the question: all of them, or where it names a time, those of that time.
+
+        Where the memory holds nothing of that time, the window stands for what there is.
+        """
         window = self._stream.window
-        sink = window.sink_tokens
-        parts = [(window.keys[:, :, :sink], window.values[:, :, :sink])]
-        parts += [(block.keys, block.values) for block in recalled]
-        parts.append((window.keys[:, :, sink:], window.values[:, :, sink:]))
-        return self._model.lay_out(parts)
+        sizes = [window.sink_tokens, *(block.tokens for block in window.blocks)]
+        parts = zip(torch.split(window.keys, sizes, 2)[1:], torch.split(window.values, sizes, 2)[1:], strict=True)
+        known = self._stream.retriever.index.by_id([block.block_id for block in window.blocks])
+        infos = {info.block_id: info for info in known}
+        everything = [
+            InWindow(infos[block.block_id], *part)
+            for block, part in zip(window.blocks, parts, strict=True)
+            if block.block_id in infos
+        ]
+        if span is None:
+            return everything
+        of_then = [block for block in everything if span.touches(block.info.start_ns, block.info.end_ns)]
+        return of_then if of_then or recalled else everything
+
+    def _lay_out(self, recalled: list[Block], recent: list[InWindow]) -> Context:
+        window = self._stream.window
+        sink = (window.keys[:, :, : window.sink_tokens], window.values[:, :, : window.sink_tokens])
+        return self._model.lay_out([sink, *((block.keys, block.values) for block in [*recalled, *recent])])
 
     def _decode(self, context: Context, ids: list[int]) -> Generator[None, None, tuple[str, int, str]]:
         """Prefills the question and decodes, a few tokens a step. Returns text, tokens and why it stopped."""
@@ -151,36 +178,30 @@ class Answer:
             self.emit(Delta(request_id=request.request_id, text=piece))
         return detokenizer.text, tokens, stopped
 
-    def _evidence(self, recalled: list[Block], hits: list[Hit], queries: dict[int, torch.Tensor]) -> list[Evidence]:
+    def _evidence(
+        self, recalled: list[Block], recent: list[InWindow], hits: list[Hit], queries: dict[int, torch.Tensor]
+    ) -> list[Evidence]:
         """The blocks in the context by the share of the retrieval heads' attention that each gets."""
-        rows = [(block.block_id, block.start_ns, block.end_ns, "recalled") for block in recalled]
+        rows = [(block.info, "recalled") for block in recalled]
         scores = {hit.info.block_id: hit.score for hit in hits}
         if self._heads is not None and queries:
-            rows += [(i.block_id, i.start_ns, i.end_ns, "window") for i in self._window_infos()]
-            keys = [self._keys_of_heads(block.keys) for block in recalled] + self._window_keys()
+            rows += [(block.info, "window") for block in recent]
+            keys = [self._keys_of_heads(block.keys) for block in [*recalled, *recent]]
             if keys:
                 mass = attention_mass(self._heads.queries(queries), keys).tolist()
-                scores = {row[0]: share for row, share in zip(rows, mass, strict=True)}
-        rows.sort(key=lambda row: -scores[row[0]])
+                scores = {info.block_id: share for (info, _), share in zip(rows, mass, strict=True)}
+        rows.sort(key=lambda row: -scores[row[0].block_id])
         return [
             Evidence(
-                block_id=block_id,
-                start_ns=start_ns,
-                end_ns=end_ns,
-                score=scores[block_id],
+                block_id=info.block_id,
+                start_ns=info.start_ns,
+                end_ns=info.end_ns,
+                score=scores[info.block_id],
                 origin=origin,
-                picture=self._tiers.picture(self._stream.name, block_id) if self.request.pictures else b"",
+                picture=self._tiers.picture(self._stream.name, info.block_id) if self.request.pictures else b"",
             )
-            for block_id, start_ns, end_ns, origin in rows[:EVIDENCE_BLOCKS]
+            for info, origin in rows[:EVIDENCE_BLOCKS]
         ]
-
-    def _window_infos(self) -> list[BlockInfo]:
-        return self._stream.retriever.index.by_id([block.block_id for block in self._stream.window.blocks])
-
-    def _window_keys(self) -> list[torch.Tensor]:
-        window = self._stream.window
-        sizes = [window.sink_tokens, *(block.tokens for block in window.blocks)]
-        return [self._keys_of_heads(keys) for keys in torch.split(window.keys, sizes, 2)[1:]]
 
     def _keys_of_heads(self, keys: torch.Tensor) -> torch.Tensor:
         """`[R, T, D]` float32 out of `[L, H, T, D]`."""

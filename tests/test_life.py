@@ -96,11 +96,16 @@ def test_a_file_is_watched_as_fast_as_it_encodes_and_answers_by_its_own_clock(cl
         status = daemon.wait(lambda s: s.streams[0].state == "ended")
         assert status.streams[0].frames == 120
         end = daemon.client.ask("what was there at 14:00:30?")
-        assert end.since_ns is not None
-        spans = [(e.start_ns, e.end_ns) for e in end.evidence if e.origin == "recalled"]
         half_past = 1_772_460_030_000_000_000
-        assert any(start <= half_past <= end for start, end in spans)
+        assert any(e.start_ns <= half_past <= e.end_ns for e in end.evidence)
         assert all(e.picture.startswith(b"\xff\xd8") for e in end.evidence)
+        # Only frames of that time are looked at: recalled ones, and those of the window that are of it.
+        assert end.since_ns is not None
+        assert end.until_ns is not None
+        assert all(e.origin == "recalled" for e in end.evidence)
+        assert all(e.start_ns <= end.until_ns and e.end_ns >= end.since_ns for e in end.evidence)
+        assert {e.origin for e in daemon.client.ask("what was there at 14:01:57?").evidence} == {"window"}
+        assert "window" in {e.origin for e in daemon.client.ask("what was there?").evidence}
         # A second start neither repeats the file nor loses what was seen.
         daemon.stop()
         daemon.start()
