@@ -1,8 +1,9 @@
 """What the language stage reads: contexts of past and recent frames, each with many questions.
 
 A context is laid out as the daemon lays one out (`sink | recalled frames | recent frames | question`). Its questions
-stand in rows behind the frames and cannot see each other. Some see every frame, some only a few of the recalled ones,
-and some only the recent ones: those learn nothing but where to look.
+stand in rows behind the frames and cannot see each other. Some see every frame, some only the proof and the recent
+ones, some only the frames of the time that they are about, and some only the recent ones: those learn nothing but where
+to look.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from transformers import PreTrainedTokenizerFast
 from longwatch.daemon.capture.moments import SECOND_NS, Moment, clock
 from longwatch.daemon.capture.paint import paint
 from longwatch.daemon.capture.phrases import SEEN_WORDS
-from longwatch.daemon.capture.quiz import Asker, Question
+from longwatch.daemon.capture.quiz import Asker, Place, Question
+from longwatch.retrieval.timespan import span_in_words
 
 from .packed import Packed
 from .speech import loosely
+from .tokenizer import SLOTS
 from .vision import compress, shrink
 
 SINK = "<s>you watch a camera"
@@ -30,6 +33,7 @@ ROW_TOKENS = 48
 IGNORED = -100
 MOST_COUNTED = 4
 UNTAUGHT_SHARE = 0.4  # of the questions about what the yard does not have: their words are such as nobody taught
+ALL_SEEN, IN_SPAN_SEEN, PROOF_SEEN = 0.5, 0.62, 0.85  # up to here a question sees so much; else the recent frames only
 SCATTERED = 4  # from so many recalled frames on, they may come from anywhere
 
 
@@ -68,13 +72,15 @@ class Batch:
     clock_ids: torch.Tensor  # [B, F, 8]
     visual: torch.Tensor  # [B, F, 16, 256]
     digits: torch.Tensor  # [B, F, 6] the clock of each frame
+    spoken: torch.Tensor  # [B, R, W, 6] the clock that ends at a question's token, or -1
     ids: torch.Tensor  # [B, R, W]
     labels: torch.Tensor  # [B, R, W], the token that must follow, or IGNORED
     answering: torch.Tensor  # [B, R, W] bool: from these tokens the answer's come
     asking: torch.Tensor  # [B, R, W] bool: a question's own tokens
     shown: torch.Tensor  # [B, P, F, 16] bool: the visual tokens that show a part of an answer, part after part
     part: torch.Tensor  # [B, R, W]: which part the token after this one belongs to, or -1
-    asked: torch.Tensor  # [B, Q, F, 16] bool: all visual tokens that bear on a question
+    sought: torch.Tensor  # [B, S, F, 16] bool: the visual tokens that a question looks for, thing after thing
+    seeker: torch.Tensor  # [B, S]: the question that looks for them, or -1
     ordinals: torch.Tensor  # [B, F, 16]: 1 for the first thing of a frame, and so on; 0 elsewhere
     kinds: list[list[str]]
 
@@ -92,7 +98,9 @@ class ContextMaker:
         self._foreign = frozenset(tokenizer(SEEN_WORDS).input_ids)
         self._ids: dict[str, list[int]] = {}
         self._and, self._colon = tokenizer("and: 2").input_ids[:2]
-        self._digit_ids = [[tokenizer.convert_tokens_to_ids(f"{s}{d}") for d in range(10)] for s in "ᵃᵇᶜᵈᵉᶠ"]
+        self._digit_ids = [[tokenizer.convert_tokens_to_ids(f"{slot}{d}") for d in range(10)] for slot in SLOTS]
+        self._digits = {token: d for of_slot in self._digit_ids for d, token in enumerate(of_slot)}
+        self._last_digits = frozenset(self._digit_ids[-1])
         self._brackets = (tokenizer("[14:00:00]").input_ids[0], tokenizer("[14:00:00]").input_ids[-1])
 
     def batch(
@@ -107,7 +115,7 @@ class ContextMaker:
         frames = past + recent
         drawn = [self._context(past, recent) for _ in range(contexts)]
         asked = [self._questions(moments, past, rows, weights, full) for moments, _ in drawn]
-        most = max(len(questions) for questions in asked)
+        things = max(sum(len(placed.sought) for placed in questions) for questions in asked)
         parts = max(sum(len(placed.question.shown) for placed in questions) for questions in asked)
         shape = (contexts, rows, ROW_TOKENS)
         packed = Packed(
@@ -127,24 +135,27 @@ class ContextMaker:
             clock_ids=torch.tensor([[ids for ids, _ in row] for row in clocks]),
             visual=torch.stack([visual for _, visual in drawn]),
             digits=torch.tensor([[digits for _, digits in row] for row in clocks]),
+            spoken=torch.full((*shape, 6), -1),
             ids=torch.zeros(shape, dtype=torch.long),
             labels=torch.full(shape, IGNORED),
             answering=torch.zeros(shape, dtype=torch.bool),
             asking=torch.zeros(shape, dtype=torch.bool),
             shown=torch.zeros(contexts, parts, frames, VISUAL_TOKENS, dtype=torch.bool),
             part=torch.full(shape, -1),
-            asked=torch.zeros(contexts, most, frames, VISUAL_TOKENS, dtype=torch.bool),
+            sought=torch.zeros(contexts, things, frames, VISUAL_TOKENS, dtype=torch.bool),
+            seeker=torch.full((contexts, things), -1),
             ordinals=torch.stack([_ordinals(moments) for moments, _ in drawn]),
             kinds=[[placed.question.kind for placed in questions] for questions in asked],
         )
         for i, questions in enumerate(asked):
-            part = 0
+            part = thing = 0
             for q, placed in enumerate(questions):
-                self._place(b, i, q, part, placed)
+                self._place(b, i, q, part, thing, placed)
                 part += len(placed.question.shown)
+                thing += len(placed.sought)
         return b
 
-    def _place(self, b: Batch, i: int, q: int, part: int, placed: _Placed) -> None:
+    def _place(self, b: Batch, i: int, q: int, part: int, thing: int, placed: _Placed) -> None:
         row, at = placed.row, placed.at
         asked, end = at + len(placed.ids), at + len(placed.ids) + len(placed.answer)
         b.ids[i, row, at:end] = torch.tensor(placed.ids + placed.answer)
@@ -152,13 +163,18 @@ class ContextMaker:
         b.packed.question[i, row, at:end] = q
         b.packed.seen[i, row, at:end] = placed.visible
         b.asking[i, row, at:asked] = True
-        proof, shown = list(placed.question.proof), placed.question.shown
-        for n, places in enumerate(shown):
+        for n, token in enumerate(placed.ids):
+            if token in self._last_digits:
+                digits = [self._digits[t] for t in placed.ids[n - 5 : n + 1]]
+                b.spoken[i, row, at + n] = torch.tensor(digits)
+        for n, places in enumerate(placed.question.shown, part):
             for moment, cell in places:
-                b.shown[i, part + n, moment, cell] = True
-        b.asked[i, q] = b.shown[i, part : part + len(shown)].any(0)
-        unshown = [moment for moment in proof if not b.asked[i, q, moment].any()]
-        b.asked[i, q, unshown] = True
+                b.shown[i, n, moment, cell] = True
+        for n, places in enumerate(placed.sought, thing):
+            b.seeker[i, n] = q
+            for moment, cell in places:
+                b.sought[i, n, moment, cell] = True
+        proof, shown = list(placed.question.proof), placed.question.shown
         if placed.visible[proof].all():  # else it can only learn where it would have to look
             b.labels[i, row, asked - 1 : end - 1] = torch.tensor(placed.answer)
             b.answering[i, row, asked - 1 : end - 1] = True
@@ -238,18 +254,23 @@ class ContextMaker:
                 row, at = row + 1, 0
                 if row == rows:
                     break
-            drawn.append(_Placed(question, ids, answer, row, at, self._visible(question, len(moments), past, full)))
+            visible = self._visible(question, moments, past, full)
+            drawn.append(_Placed(question, ids, answer, row, at, visible, _sought(question)))
             at += len(ids) + len(answer)
         return drawn
 
-    def _visible(self, question: Question, frames: int, past: int, full: bool) -> torch.Tensor:
-        visible = torch.ones(frames, dtype=torch.bool)
-        draw = self.rng.random()
-        if full or draw < 0.85:
+    def _visible(self, question: Question, moments: list[Moment], past: int, full: bool) -> torch.Tensor:
+        """`[F]` bool: which frames a question sees."""
+        visible = torch.ones(len(moments), dtype=torch.bool)
+        draw = 0.0 if full else self.rng.random()
+        if draw < ALL_SEEN:
             return visible
+        if draw < IN_SPAN_SEEN and (span := span_in_words(question.text, moments[-1].until_ns)):
+            return torch.tensor([span.touches(m.time_ns, m.until_ns) for m in moments])
         visible[:past] = False
-        if draw < 0.92:
-            visible[list(question.proof)] = True
+        if draw < PROOF_SEEN:
+            some = self.rng.choice(past, min(past, 4), replace=False).tolist()
+            visible[list(question.proof) or some] = True
         return visible
 
     def _encode(self, text: str) -> list[int]:
@@ -270,6 +291,14 @@ def _ordinals(moments: list[Moment]) -> torch.Tensor:
     return found
 
 
+def _sought(question: Question) -> list[list[Place]]:
+    """What a question looks for, thing after thing; a moment that proves it by what it does not show, as a whole."""
+    sought = [list(places) for places in question.sought or question.shown if places]
+    found = {place.moment for places in sought for place in places}
+    empty = [moment for moment in question.proof if moment not in found]
+    return [*sought, *([Place(moment, cell) for cell in range(VISUAL_TOKENS)] for moment in empty)]
+
+
 class _Placed(NamedTuple):
     question: Question
     ids: list[int]
@@ -277,3 +306,4 @@ class _Placed(NamedTuple):
     row: int
     at: int
     visible: torch.Tensor
+    sought: list[list[Place]]

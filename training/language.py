@@ -29,7 +29,7 @@ from .tokenizer import build as build_tokenizer
 from .tongue import Tongue
 
 TRAINING_SEEDS, EVALUATION_SEEDS = 10_000, 90_000
-LOSSES = {"answer": 1.0, "clock": 0.3, "ordinal": 0.2, "look": 0.2, "recall": 0.2}
+LOSSES = {"answer": 1.0, "clock": 0.3, "ordinal": 0.2, "dials": 0.4, "look": 0.2, "recall": 0.2}
 MATRIX_RATE, OTHER_RATE, WARM_STEPS = 8e-3, 3e-3, 100
 GOING_ON = 0.5  # where in the curriculum a run begins that starts from a trained checkpoint
 SAVE_SECONDS, TELL_STEPS, TEST_STEPS = 240, 20, 300
@@ -44,11 +44,12 @@ class Shape(NamedTuple):
     rows: int
 
 
-_FEW, _NEAR, _SOME, _MANY = Shape(24, 2, 2, 4), Shape(16, 2, 4, 6), Shape(12, 4, 4, 7), Shape(4, 28, 4, 16)
+_ONE, _FEW, _NEAR = Shape(32, 0, 1, 2), Shape(24, 2, 2, 4), Shape(16, 2, 4, 6)
+_SOME, _MANY = Shape(12, 4, 4, 7), Shape(4, 28, 4, 16)
 CURRICULUM = (  # until this share of the time: shapes in turn
     (0.08, (_FEW,)),
     (0.4, (_SOME, _NEAR, _SOME, _MANY)),
-    (1.0, (_SOME, _MANY, _NEAR, _MANY)),
+    (1.0, (_SOME, _MANY, _NEAR, _MANY, _ONE, _MANY)),
 )
 TEST_SHAPES = (Shape(16, 2, 4, 8), Shape(24, 4, 4, 10), Shape(10, 28, 4, 16))
 

@@ -1,9 +1,10 @@
 """`Tongue`: the text model with the losses that teach it.
 
-Beside the answers' own loss stand four that teach what an answer needs. Each visual token must come to know its own
-frame's clock, and which thing of the frame it is (probes on the second layer). Two designated heads must look from the
-question to the very tokens that bear on its answer: the model is born with retrieval heads. And while the answer is
-written, two later heads must look at what each of its words is about.
+Beside the answers' own loss stand five that teach what an answer needs. Each visual token must come to know its own
+frame's clock, and which thing of the frame it is (probes on the second layer); a layer later it and the clocks of a
+question must know where the hands of dials of many speeds stand then, so that times can be near and not only equal.
+Designated heads of two layers must look from the question to the very tokens that bear on its answer: the model is born
+with retrieval heads. And while the answer is written, two heads must look at what each of its words is about.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from .contexts import CLOCK_TOKENS, MOST_COUNTED, VISUAL_TOKENS, Batch
 from .packed import Masks, Packed, layer_forward, positions
 from .planting import PLANTED_HEADS
 
-RETRIEVAL_LAYER, ANSWER_LAYER = 2, 4
+DIGIT_LAYER, DIAL_LAYER, LOOK_LAYERS, ANSWER_LAYER = 2, 3, (2, 4), 4
+DIALS = (86_400, 21_600, 7_200, 3_600, 1_200, 600, 200, 60)  # seconds in which a hand goes round
+DIGIT_SECONDS = (36_000, 3_600, 600, 60, 10, 1)
 
 
 class Tongue(torch.nn.Module):
@@ -27,8 +30,8 @@ class Tongue(torch.nn.Module):
     def __init__(self, model: LlavaOnevisionForConditionalGeneration) -> None:
         super().__init__()
         self.text = model.model.language_model
-        self.clock_probe = torch.nn.Linear(256, 60)
-        self.ordinal_probe = torch.nn.Linear(256, MOST_COUNTED + 1)
+        self.clock_probe, self.ordinal_probe = _probe(60), _probe(MOST_COUNTED + 1)
+        self.dial_probe = _probe(2 * len(DIALS))
         self.layer: Callable[..., tuple[torch.Tensor, ...]] = layer_forward
 
     def forward(self, b: Batch, sink_ids: list[int]) -> dict[str, torch.Tensor]:
@@ -41,11 +44,13 @@ class Tongue(torch.nn.Module):
         cos, sin = (part[:, None] for part in self.text.rotary_emb(x, positions(p)))
         masks, losses = Masks(p), {}
         for i, layer in enumerate(self.text.layers):
-            if i == RETRIEVAL_LAYER:
+            if i == DIGIT_LAYER:
                 losses |= self._probe_losses(b, x)
+            if i == DIAL_LAYER:
+                losses["dials"] = self._dial_loss(b, x)
             x, q, k, weights = self.layer(layer, x, cos, sin, p, masks)
-            if i == RETRIEVAL_LAYER:
-                losses["look"] = self._look_loss(b, q, k)
+            if i in LOOK_LAYERS:
+                losses["look"] = losses.get("look", 0.0) + self._look_loss(b, q, k) / len(LOOK_LAYERS)
             if i == ANSWER_LAYER:
                 losses["recall"] = self._recall_loss(b, weights)
         hidden = self.text.norm(x[:, p.end :].unflatten(1, (p.rows, p.row_tokens))[b.answering])
@@ -58,8 +63,7 @@ class Tongue(torch.nn.Module):
 
     def _probe_losses(self, b: Batch, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """What each visual token must know by then: its frame's clock, and which thing of the frame it is."""
-        p = b.packed
-        grid = x[:, p.sink : p.end].unflatten(1, (p.frames, p.frame_tokens))[:, :, CLOCK_TOKENS:]
+        grid = _grid(b, x)
         digits = self.clock_probe(grid).unflatten(-1, (6, 10))
         truth = b.digits[:, :, None].expand(-1, -1, digits.shape[2], -1)
         ordinals = self.ordinal_probe(grid)
@@ -68,17 +72,25 @@ class Tongue(torch.nn.Module):
             "ordinal": functional.cross_entropy(ordinals.float().flatten(0, 2), b.ordinals.flatten()),
         }
 
+    def _dial_loss(self, b: Batch, x: torch.Tensor) -> torch.Tensor:
+        """Squared error of the hands, as points on the unit circle, of frames and of the clocks in questions."""
+        p = b.packed
+        of_frames = self.dial_probe(_grid(b, x)).float() - _hands(b.digits)[:, :, None]
+        clocks = b.spoken[..., 0] >= 0
+        rows = x[:, p.end :].unflatten(1, (p.rows, p.row_tokens))
+        of_questions = self.dial_probe(rows[clocks]).float() - _hands(b.spoken[clocks])
+        return of_frames.square().mean() + (of_questions.square().mean() if len(of_questions) else 0.0)
+
     def _look_loss(self, b: Batch, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-        """−log of the attention mass, before rotary, that a question gives to the tokens that bear on its answer."""
+        """−log of the attention mass, before rotary, that a question gives to each thing that it looks for."""
         p = b.packed
         queries = q[:, [head for head, _ in PLANTED_HEADS], p.end :]
         scores = (queries @ k[:, :, p.sink : p.end].mT).float() * k.shape[-1] ** -0.5
         mass = _visual(scores.softmax(-1).mean(1), p)  # [B, R·W, F·16]
-        member = functional.one_hot(p.question.clamp(min=0).flatten(1), b.asked.shape[1]).float()
-        member = member * b.asking.flatten(1)[..., None]
-        share = member.transpose(1, 2) @ mass / member.sum(1).clamp(min=1)[..., None]  # [B, Q, F·16]
-        wanted = b.asked.flatten(2)
-        return -torch.log((share * wanted).sum(-1)[wanted.any(-1)] + 1e-4).mean()
+        asking = p.question.flatten(1).masked_fill(~b.asking.flatten(1), -2)  # [B, R·W]
+        member = (b.seeker[:, :, None] == asking[:, None]).float()  # [B, S, R·W]
+        share = member @ mass / member.sum(-1, keepdim=True).clamp(min=1)  # [B, S, F·16]
+        return -torch.log((share * b.sought.flatten(2)).sum(-1)[b.seeker >= 0] + 1e-4).mean()
 
     def _recall_loss(self, b: Batch, weights: torch.Tensor) -> torch.Tensor:
         """−log of the attention that two heads give to the tokens that show what is written, out of all frames'."""
@@ -89,6 +101,26 @@ class Tongue(torch.nn.Module):
         mass = (_visual(of_frames, p) * shown[:, None]).sum(-1) / of_frames.sum(-1).clamp(min=1e-3)
         written = (part >= 0) & shown.any(-1)
         return -torch.log(mass.mean(1)[written] + 1e-3).mean()
+
+
+def _probe(width: int) -> torch.nn.Sequential:
+    """A linear reading of a hidden state, which says nothing at first."""
+    linear = torch.nn.Linear(256, width)
+    torch.nn.init.zeros_(linear.weight)
+    return torch.nn.Sequential(torch.nn.RMSNorm(256, elementwise_affine=False), linear)
+
+
+def _grid(b: Batch, x: torch.Tensor) -> torch.Tensor:
+    """`[B, F, 16, d]`: the visual tokens."""
+    p = b.packed
+    return x[:, p.sink : p.end].unflatten(1, (p.frames, p.frame_tokens))[:, :, CLOCK_TOKENS:]
+
+
+def _hands(digits: torch.Tensor) -> torch.Tensor:
+    """`[…, 6]` digits of a clock → `[…, 2 · dials]`, where each dial's hand points."""
+    seconds = (digits * torch.tensor(DIGIT_SECONDS)).sum(-1, keepdim=True)
+    angles = seconds * (2 * torch.pi / torch.tensor(DIALS))
+    return torch.cat([angles.cos(), angles.sin()], -1)
 
 
 def _visual(of_tokens: torch.Tensor, p: Packed) -> torch.Tensor:

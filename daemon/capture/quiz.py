@@ -41,6 +41,8 @@ class Question(NamedTuple):
         kind: one of `QUESTION_KINDS`.
         proof: indices of the moments that show the answer; empty where nothing shows it (an absence).
         shown: for each part of the answer ("a red car and a dog" has two) the places that show it.
+        sought: for each thing that has to be found to answer it, the places to look at; empty where these are the
+            places shown.
     """
 
     kind: str
@@ -48,6 +50,7 @@ class Question(NamedTuple):
     answer: str
     proof: tuple[int, ...]
     shown: tuple[tuple[Place, ...], ...] = ()
+    sought: tuple[tuple[Place, ...], ...] = ()
 
 
 class Asker:
@@ -330,7 +333,9 @@ def _order(a: Asker, kind: str) -> Question | None:
     winner = one if (first[0] < first[1]) == (end == "first") else other
     shown = a.places(winner, a.whole[winner][:1])
     proof = sorted(seen for _, seen in first)
-    return a.question(kind, f"the {_bare(winner)}", [shown], proof, end=end, one=_bare(one), other=_bare(other))
+    question = a.question(kind, f"the {_bare(winner)}", [shown], proof, end=end, one=_bare(one), other=_bare(other))
+    sought = tuple(tuple(a.places(pair, a.whole[pair][:1])) for pair in (one, other))
+    return question._replace(sought=sought)
 
 
 def _left(a: Asker, kind: str) -> Question | None:
@@ -351,7 +356,8 @@ def _left(a: Asker, kind: str) -> Question | None:
         return None
     pair = a.pick(fair)
     person, places = next(iter(found[pair].items()))
-    return a.question(kind, _named((person.split()[0], "person")), [places], verb=verb, thing=_bare(pair))
+    question = a.question(kind, _named((person.split()[0], "person")), [places], verb=verb, thing=_bare(pair))
+    return question._replace(sought=((*places, *a.places(pair, question.proof)),))
 
 
 def _beside(state: State, i: int, pair: _Pair, person: str) -> list[Place]:
