@@ -156,7 +156,8 @@ class Answer:
     def _lay_out(self, recalled: list[Block], recent: list[InWindow]) -> Context:
         window = self._stream.window
         sink = (window.keys[:, :, : window.sink_tokens], window.values[:, :, : window.sink_tokens])
-        return self._model.lay_out([sink, *((block.keys, block.values) for block in [*recalled, *recent])])
+        parts = [(block.keys, block.values) for block in recalled] + [(block.keys, block.values) for block in recent]
+        return self._model.lay_out([sink, *parts])
 
     def _decode(self, context: Context, ids: list[int]) -> Generator[None, None, tuple[str, int, str]]:
         """Prefills the question and decodes, a few tokens a step. Returns text, tokens and why it stopped."""
@@ -186,7 +187,7 @@ class Answer:
         scores = {hit.info.block_id: hit.score for hit in hits}
         if self._heads is not None and queries:
             rows += [(block.info, "window") for block in recent]
-            keys = [self._keys_of_heads(block.keys) for block in [*recalled, *recent]]
+            keys = [self._keys_of_heads(k) for k in [*(b.keys for b in recalled), *(b.keys for b in recent)]]
             if keys:
                 mass = attention_mass(self._heads.queries(queries), keys).tolist()
                 scores = {info.block_id: share for (info, _), share in zip(rows, mass, strict=True)}
