@@ -6,8 +6,10 @@ answer nor a busy camera keeps the others waiting.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -36,6 +38,7 @@ from .stream import Publish, Stream
 _RETENTION_SECONDS = 60.0
 _IDLE_SECONDS = 0.5
 _ORDER_SECONDS = 60.0
+_STUCK_SECONDS = 30.0
 _log = get_logger("engine")
 Key = tuple[bytes, str]
 
@@ -62,6 +65,8 @@ class Engine:
         self._turns: deque[str] = deque()
         self._stopping = False
         self._began, self._retention_at = time.monotonic(), 0.0
+        self._turned_at = self._began
+        self._told_stuck_at = 0.0
         self.restarts = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         for name, source in config.streams.items():
@@ -97,6 +102,15 @@ class Engine:
             self.restarts += 1
             _log.error("a thread died, starting it again", engine=self.alive, streams=[s.name for s in dead])
             self.start()
+        if self._stuck and self._told_stuck_at != self._turned_at:
+            self._told_stuck_at = self._turned_at
+            where = traceback.format_stack(sys._current_frames().get(self._thread.ident or 0))
+            _log.error("the engine does not move", seconds=_STUCK_SECONDS, where="".join(where))
+
+    @property
+    def _stuck(self) -> bool:
+        """Whether one turn has taken far longer than any should."""
+        return self.alive and time.monotonic() - self._turned_at > _STUCK_SECONDS
 
     def ask(self, request: Ask, key: Key, emit: Emit) -> None:
         """See `Service.ask`."""
@@ -154,7 +168,7 @@ class Engine:
             retriever=self._retriever_name(),
             uptime_seconds=time.monotonic() - self._began,
             threads={
-                "engine": self.alive,
+                "engine": self.alive and not self._stuck,
                 "writer": self._tiers.store.healthy,
                 **{f"feeder {stream.name}": stream.alive for stream in streams},
             },
@@ -172,6 +186,7 @@ class Engine:
     def _run(self) -> None:
         torch.set_grad_enabled(False)
         while not self._stopping:
+            self._turned_at = time.monotonic()
             self._something_to_do.clear()  # before looking: what comes while we look is not slept over
             try:
                 worked = self._turn()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import signal
 import sys
 import threading
@@ -73,6 +74,7 @@ def main() -> None:
     if len(sys.argv) != 2:
         print("usage: python -m longwatch.daemon.main CONFIG", file=sys.stderr)
         sys.exit(2)
+    faulthandler.enable()  # should a library crash, the log says where
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -41,7 +41,8 @@ class DaemonProcess:
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.client.close()
         if self._process is not None:
-            self.stop()
+            code = self.stop()
+            assert code in (0, -signal.SIGKILL), f"the daemon ended with {code}: {self.log.read_text()[-4000:]}"
 
     def start(self) -> None:
         """Returns when it answers."""
