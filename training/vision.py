@@ -15,7 +15,19 @@ import torch
 from torch.nn import functional
 
 from longwatch.daemon.capture.paint import VARIANTS, paint
-from longwatch.daemon.capture.yard import CELL_WIDTH, COLOURS, EXTRAS, KINDS, WIDTH, State, Thing
+from longwatch.daemon.capture.yard import (
+    CELL_WIDTH,
+    COLOURS,
+    DOOR_CELL,
+    EXTRAS,
+    GATE_CELL,
+    KINDS,
+    LAMP_CELL,
+    SIGN_CELL,
+    WIDTH,
+    State,
+    Thing,
+)
 
 from . import pair
 from .checkpoint import IMAGE_PIXELS, new_model, save, visual_tokens
@@ -76,8 +88,10 @@ def labels_of(state: State) -> torch.Tensor:
     columns = {name: i for i, name in enumerate(TASKS)}
     labels = torch.full((16, len(TASKS)), UNSURE)
     labels[4:, : len(_OF_THINGS)] = 0
-    labels[0, columns["door"]], labels[1, columns["lamp"]] = int(state.door_open), int(state.lamp_on)
-    labels[2, columns["gate"]], labels[3, columns["digit"]] = int(state.gate_open), state.digit
+    labels[DOOR_CELL, columns["door"]] = int(state.door_open)
+    labels[LAMP_CELL, columns["lamp"]] = int(state.lamp_on)
+    labels[GATE_CELL, columns["gate"]] = int(state.gate_open)
+    labels[SIGN_CELL, columns["digit"]] = state.digit
     for thing in state.things:
         touched = [thing.lane * 4 + int(x // CELL_WIDTH) for x in (thing.x - 50, thing.x + 50) if 0 <= x < WIDTH]
         labels[touched, : len(_OF_THINGS)] = UNSURE

@@ -18,7 +18,19 @@ import numpy as np
 
 from .moments import SECOND_NS, Moment, clock
 from .phrases import HELD_OUT_WORDS, PHRASES, SEEN_WORDS
-from .yard import BELONGINGS, CELL_WIDTH, COLOURS, KINDS, State, Thing, plural
+from .yard import (
+    BELONGINGS,
+    CELL_WIDTH,
+    COLOURS,
+    DOOR_CELL,
+    GATE_CELL,
+    KINDS,
+    LAMP_CELL,
+    SIGN_CELL,
+    State,
+    Thing,
+    plural,
+)
 
 DONT_KNOW = "i don't know"
 ABSENT_SHARE = 0.2
@@ -203,11 +215,10 @@ def _yes(truth: bool) -> str:
 
 
 _DEVICES: dict[str, tuple[int, Callable[[State], bool], str, str]] = {  # its cell, its state, and the words
-    "door": (0, lambda state: state.door_open, "open", "closed"),
-    "lamp": (1, lambda state: state.lamp_on, "on", "off"),
-    "gate": (2, lambda state: state.gate_open, "open", "closed"),
+    "door": (DOOR_CELL, lambda state: state.door_open, "open", "closed"),
+    "lamp": (LAMP_CELL, lambda state: state.lamp_on, "on", "off"),
+    "gate": (GATE_CELL, lambda state: state.gate_open, "open", "closed"),
 }
-_SIGN_CELL = 3
 
 
 def _device(a: Asker, kind: str) -> Question:
@@ -224,7 +235,7 @@ def _device(a: Asker, kind: str) -> Question:
 def _sign(a: Asker, kind: str) -> Question:
     indices = range(len(a.moments))
     i = len(a.moments) - 1 if kind.endswith("now") else a.pick_by(indices, lambda i: a.moments[i].state.digit)
-    return a.question(kind, str(a.moments[i].state.digit), [[Place(i, _SIGN_CELL)]], t=a.clock_in(i))
+    return a.question(kind, str(a.moments[i].state.digit), [[Place(i, SIGN_CELL)]], t=a.clock_in(i))
 
 
 def _there(a: Asker, kind: str) -> Question | None:

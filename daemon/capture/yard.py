@@ -1,7 +1,7 @@
 """`State`: all that is true of the rendered yard at one moment, and the words for it.
 
-The picture is a 4 × 4 grid of cells. The top row is the house and its fence: a door (cell 0), a lamp (cell 1), a gate
-(cell 2) and a sign with a digit (cell 3). The three rows below are lanes, far to near.
+The picture is a 4 × 4 grid of cells. The top row is the house and its fence: a door, a lamp, a gate
+and a sign with a digit. The three rows below are lanes, far to near.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 WIDTH, HEIGHT = 384, 288
 CELL_WIDTH, CELL_HEIGHT = 96, 72
+DOOR_CELL, LAMP_CELL, GATE_CELL, SIGN_CELL = range(4)
 VISITORS = ("person", "car", "van", "bicycle", "dog", "cat")
 BELONGINGS = ("bag", "box")  # these come with a person, and may be left behind
 KINDS = (*VISITORS, *BELONGINGS)
