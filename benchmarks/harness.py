@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import torch
 
 from longwatch.daemon.answer import Answer
@@ -51,8 +52,8 @@ class Rig(NamedTuple):
                 time.sleep(0.0005)
             told(self.stream.last.end_ns if self.stream.last is not None else 0)
 
-    def ask(self, question: str, max_tokens: int = 32) -> tuple[AnswerEnd, float]:
-        """The answer, and the seconds from its first token to its last."""
+    def ask(self, question: str, max_tokens: int = 32, span_blocks: int = 0) -> tuple[AnswerEnd, float]:
+        """The answer, and the seconds from its first token to its last. `span_blocks` as in `RetrievalConfig`."""
         replies: list[Reply] = []
         request = Ask(request_id="benchmark", question=question, max_tokens=max_tokens)
         answer = Answer(
@@ -60,7 +61,7 @@ class Rig(NamedTuple):
             self.stream,
             model=self.model,
             tiers=self.tiers,
-            config=self.retrieval,
+            config=msgspec.structs.replace(self.retrieval, span_blocks=span_blocks),
             heads=self.heads,
             emit=replies.append,
         )

@@ -4,7 +4,8 @@ A rendered yard is watched for hours of its own time, at one frame a second, gat
 every question, about events of every age, is answered once with each retriever: `recent` and `uniform` do not look at
 the question, `rekv` ranks by mean keys (arXiv 2503.00540, as one ranking), `heads` by the attention mass of the
 retrieval heads, and `oracle` is handed the blocks that prove the answer. The recent window stands beside them, but for
-questions that name a time outside it.
+questions that name a time outside it. `daemon` is `heads` as a user gets it: over a time that is named it also recalls
+blocks evenly.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.timespan import Span, span_in_words
 
-RETRIEVERS = ("recent", "uniform", "rekv", "heads", "oracle")
+RETRIEVERS = ("recent", "uniform", "rekv", "heads", "daemon", "oracle")
 DEPTHS = (1, 4, 8, 16)
 AGES = {"minute": 60.0, "hour": 3600.0, "6 hours": 6 * 3600.0, "day": 24 * 3600.0}
 NEEDS_ALL_PROOF = ("order", "came", "happened")
@@ -103,7 +104,7 @@ class Bench:
             return [old[i] for i in dict.fromkeys(i for some in spread for i in some)] if old else []
         if name == "oracle":
             return proof
-        retriever: Retriever = self.own if name == "heads" else self.rekv
+        retriever: Retriever = self.rekv if name == "rekv" else self.own
         ids = model.prompt.question_ids(question.text)
         queries = model.ask(stream.window, ids, retriever.last_layer).by_layer
         return [hit.info for hit in retriever.rank(queries, span, self.in_window)]
@@ -115,7 +116,8 @@ class Bench:
         order = self.order(name, question, proof)
         self.rig.stream.retriever = Chosen(self.own.index, order)
         try:
-            end, _ = self.rig.ask(question.text)
+            span_blocks = RetrievalConfig().span_blocks if name == "daemon" else 0
+            end, _ = self.rig.ask(question.text, span_blocks=span_blocks)
         finally:
             self.rig.stream.retriever = self.own
         return Asked(

@@ -14,7 +14,7 @@ from ..memory.block import Block, BlockInfo
 from ..memory.errors import BlockNotFound, CorruptBlock
 from ..memory.tiers import Tiers
 from ..retrieval.heads import RetrievalHeads, attention_mass
-from ..retrieval.retriever import Hit, within_budget
+from ..retrieval.retriever import Hit, over_span, within_budget
 from ..retrieval.settings import RetrievalConfig
 from ..retrieval.timespan import Span, span_in_words
 from .log import get_logger
@@ -77,13 +77,8 @@ class Answer:
         # 1. What time it is about, and which blocks bear on it.
         span = self._span()
         ids = self._model.prompt.question_ids(self.request.question)
-        in_window = [block.block_id for block in self._stream.window.blocks]
         queries = self._queries(ids)
-        hits = within_budget(
-            self._stream.retriever.rank(queries, span, set(in_window)),
-            self._config.recall_blocks,
-            self._config.recall_tokens,
-        )
+        hits = self._choose(queries, span)
         yield
         # 2. Back before the model's eyes: sink | recalled | window.
         with self._tiers.pinned(self._stream.name, [hit.info.block_id for hit in hits]):
@@ -122,6 +117,17 @@ class Answer:
         if last_layer == -1:
             return {}
         return self._model.ask(self._stream.window, ids, last_layer).by_layer
+
+    def _choose(self, queries: dict[int, torch.Tensor], span: Span | None) -> list[Hit]:
+        """The blocks to recall, none of which stands in the window."""
+        config, retriever = self._config, self._stream.retriever
+        in_window = {block.block_id for block in self._stream.window.blocks}
+        hits = retriever.rank(queries, span, in_window)
+        if span is None or not config.span_blocks:
+            return within_budget(hits, config.recall_blocks, config.recall_tokens)
+        infos = [info for info in retriever.index.infos(span) if info.block_id not in in_window]
+        fitting = config.recall_tokens // max((info.tokens for info in infos), default=1)
+        return over_span(hits, infos, min(config.span_blocks, fitting))
 
     def _fetch(self, hits: list[Hit]) -> list[Block]:
         """The hits' blocks in time order; a damaged one is left out and said so."""

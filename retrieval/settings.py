@@ -15,11 +15,14 @@ class RetrievalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         retriever: `heads` ranks by the attention mass of the model's retrieval heads, `rekv` by mean keys
             (arXiv 2503.00540), `recent` takes the newest.
         recall_blocks: blocks brought back for a question, at most.
+        span_blocks: blocks brought back for one that names a time, at most: the best, and others evenly over that
+            time, so that "what happened between two and three?" is answered from all of it. 0 is as without a time.
         recall_tokens: tokens that they may have together.
         candidates: blocks that the index hands to the exact score.
     """
 
     retriever: Literal["heads", "rekv", "recent"] = "heads"
     recall_blocks: Annotated[int, Meta(ge=0, le=1024)] = 4
+    span_blocks: Annotated[int, Meta(ge=0, le=1024)] = 24
     recall_tokens: Annotated[int, Meta(ge=0)] = 16384
     candidates: Annotated[int, Meta(ge=1, le=4096)] = 48

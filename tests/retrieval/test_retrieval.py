@@ -13,7 +13,7 @@ from longwatch.memory.block import BlockInfo, Geometry
 from longwatch.retrieval.errors import CalibrationError
 from longwatch.retrieval.heads import RetrievalHeads, attention_mass, outlying
 from longwatch.retrieval.index import SignatureIndex
-from longwatch.retrieval.retriever import HeadsRetriever, Retriever, make_retriever, within_budget
+from longwatch.retrieval.retriever import HeadsRetriever, Hit, Retriever, make_retriever, over_span, within_budget
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.timespan import Span
@@ -163,6 +163,16 @@ def test_a_budget_of_tokens_ends_the_list() -> None:
     hits = World(30).retriever("recent", recall_blocks=20).rank({}, None, ())
     assert len(within_budget(hits, 20, 13)) == 2
     assert len(within_budget(hits, 4, 1000)) == 4
+
+
+def test_a_span_is_recalled_whole_or_by_its_best_and_evenly() -> None:
+    infos = World(30).infos
+    hits = [Hit(infos[i], 1 / (i + 1)) for i in (7, 8, 20)]
+    assert over_span(hits[:2], infos[7:10], 4) == [*hits[:2], Hit(infos[9], 0.0)]
+    chosen = over_span(hits, infos, 6)
+    assert chosen[:3] == hits
+    assert [hit.info.block_id for hit in chosen[3:]] == [1, 16, 30]
+    assert over_span([], [], 6) == []
 
 
 def test_a_calibration_of_another_model_is_refused(tmp_path: Path) -> None:
