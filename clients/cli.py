@@ -34,6 +34,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines")]
 StreamOption = Annotated[Optional[str], typer.Option(help="which stream, where there are several")]  # noqa: UP045
 TimeOption = Annotated[Optional[str], typer.Option(help="14:03, 14:03:20, 2026-03-02T14:03 or -10m")]  # noqa: UP045
 Zone = Annotated[str, typer.Option("--tz", help="time zone of the times given and shown: UTC, local, Europe/Berlin")]
+_FORGET_SECONDS = 3600.0  # the days that held it are written anew
 Folder = Annotated[Path, typer.Option("--pictures", help="folder for the evidence pictures")]
 
 
@@ -198,6 +199,28 @@ def streams_remove(name: str, address: Address = DEFAULT_ADDRESS, keys: Keys = "
     """Stops watching a stream; its memory stays."""
     with _busy("asking the daemon …"), Client(address, keys_folder=keys) as client:
         client.remove_stream(name)
+
+
+@app.command()
+def forget(
+    stream: Annotated[str, typer.Option(help="which stream")],
+    since: Annotated[Optional[str], typer.Option("--from", help="14:03, 2026-03-02T14:03 or -10m")] = None,  # noqa: UP045
+    until: Annotated[Optional[str], typer.Option("--to", help="as --from")] = None,  # noqa: UP045
+    tz: Zone = "UTC",
+    address: Address = DEFAULT_ADDRESS,
+    keys: Keys = "",
+) -> None:
+    """Forgets what a stream saw in a time: nothing of it stays in memory or on disk, and nothing brings it back."""
+    if not since and not until:
+        _fail("say what to forget: --from, --to or both", 2)
+    zone = parse_zone(tz)
+    with Client(address, keys_folder=keys, timeout_seconds=_FORGET_SECONDS) as client:
+        since_ns, until_ns = parse_span(since, until, None, _newest_ns(client, stream), zone)
+        with _busy("rewriting the memory …"):
+            blocks = client.forget(stream, since_ns, until_ns)
+    begin = "the beginning" if since_ns is None else clock(since_ns, zone)
+    end = "now" if until_ns is None else clock(until_ns, zone)
+    out.print(f"{stream}: {blocks} blocks from {begin} to {end} are forgotten", soft_wrap=True)
 
 
 def main() -> None:

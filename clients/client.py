@@ -24,6 +24,8 @@ from ..daemon.protocol import (
     Event,
     EventsReply,
     EventsSince,
+    Forget,
+    Forgotten,
     Reply,
     Request,
     StatusReply,
@@ -134,6 +136,14 @@ class Client:
     def remove_stream(self, name: str) -> None:
         """Stops watching a stream; its memory stays."""
         self._one(StreamsRemove(request_id=_new_id(), name=name), Done)
+
+    def forget(self, stream: str, since_ns: int | None, until_ns: int | None) -> int:
+        """Makes the daemon forget what a stream saw in a time, to the last byte. Returns how many blocks that were.
+
+        Every block that the time touches goes whole. Returns when the files hold nothing of it any more.
+        """
+        request = Forget(request_id=_new_id(), stream=stream, since_ns=since_ns, until_ns=until_ns)
+        return self._one(request, Forgotten).blocks
 
     def events_since(self, number: int) -> EventsReply:
         """The events after a number, as far as the daemon still knows them."""

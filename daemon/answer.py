@@ -145,15 +145,9 @@ class Answer:
         Where the memory holds nothing of that time, the window stands for what there is.
         """
         window = self._stream.window
-        sizes = [window.sink_tokens, *(block.tokens for block in window.blocks)]
-        parts = zip(torch.split(window.keys, sizes, 2)[1:], torch.split(window.values, sizes, 2)[1:], strict=True)
         known = self._stream.retriever.index.by_id([block.block_id for block in window.blocks])
         infos = {info.block_id: info for info in known}
-        everything = [
-            InWindow(infos[block.block_id], *part)
-            for block, part in zip(window.blocks, parts, strict=True)
-            if block.block_id in infos
-        ]
+        everything = [InWindow(infos[i], keys, values) for i, keys, values in window.parts() if i in infos]
         if span is None:
             return everything
         of_then = [block for block in everything if span.touches(block.info.start_ns, block.info.end_ns)]

@@ -25,13 +25,14 @@ from ..retrieval.errors import RetrievalError
 from ..retrieval.heads import RetrievalHeads
 from ..retrieval.retriever import make_retriever
 from ..retrieval.signature import SignatureLayout
+from ..retrieval.timespan import Span
 from .answer import Answer
 from .capture.settings import SourceConfig
 from .config import DaemonConfig, convert
 from .errors import DaemonError, StreamExists, StreamUnknown
 from .log import get_logger
 from .model.video_lm import VideoLM
-from .protocol import Ask, StatusReply
+from .protocol import Ask, ErrorReply, Forget, Forgotten, StatusReply
 from .server import Emit
 from .stream import Publish, Stream
 
@@ -155,6 +156,30 @@ class Engine:
             self._streams.pop(name).stop()
 
         self._on_own_thread(close_it)
+
+    def forget(self, request: Forget, emit: Emit) -> None:
+        """See `Service.forget`. From here on nothing finds the blocks; their files are rewritten beside all else."""
+        gone: list[int] = []
+
+        def let_go() -> None:
+            stream = self._stream_for(request.stream)
+            span = Span(request.since_ns, request.until_ns)
+            gone.extend(info.block_id for info in stream.retriever.index.infos(span))
+            stream.forget(gone)
+            self._tiers.drop(stream.name, gone)
+
+        def erase() -> None:
+            try:
+                self._tiers.store.forget(request.stream, gone)
+            except StorageError as exc:
+                _log.error("not forgotten", stream=request.stream, blocks=len(gone), error=str(exc))
+                emit(ErrorReply(request_id=request.request_id, code="memory", message=str(exc)))
+                return
+            _log.info("forgotten", stream=request.stream, blocks=len(gone))
+            emit(Forgotten(request_id=request.request_id, blocks=len(gone)))
+
+        self._on_own_thread(let_go)
+        threading.Thread(target=erase, name="forget", daemon=True).start()
 
     def status(self, request_id: str) -> StatusReply:
         """See `Service.status`."""

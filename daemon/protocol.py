@@ -67,6 +67,15 @@ class StreamsRemove(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     name: str
 
 
+class Forget(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Forgets what a stream saw in a time, to the last byte; None is open."""
+
+    request_id: RequestId
+    stream: str
+    since_ns: TimeNs | None = None
+    until_ns: TimeNs | None = None
+
+
 class EventsSince(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The events after a number, as far as they are still known."""
 
@@ -74,7 +83,7 @@ class EventsSince(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     number: Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
-Request = Ask | Cancel | StatusRequest | StreamsAdd | StreamsRemove | EventsSince
+Request = Ask | Cancel | StatusRequest | StreamsAdd | StreamsRemove | Forget | EventsSince
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -146,6 +155,13 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     request_id: str
 
 
+class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """So many blocks are gone from memory, index and files."""
+
+    request_id: str
+    blocks: int
+
+
 class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A stream as it is now; the address has its credentials masked."""
 
@@ -207,7 +223,7 @@ class EventsReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     lost: bool
 
 
-Reply = Delta | AnswerEnd | ErrorReply | Done | StatusReply | EventsReply
+Reply = Delta | AnswerEnd | ErrorReply | Done | Forgotten | StatusReply | EventsReply
 
 _Message = TypeVar("_Message")
 _encoder = msgspec.msgpack.Encoder()

@@ -35,6 +35,7 @@ from .protocol import (
     Event,
     EventsReply,
     EventsSince,
+    Forget,
     Reply,
     StatusReply,
     StatusRequest,
@@ -73,6 +74,13 @@ class Service(Protocol):
         Raises:
             DaemonError: the name is taken, or the source's configuration is wrong.
             StorageError: the memory cannot serve a stream of this name.
+        """
+
+    def forget(self, request: Forget, emit: Emit) -> None:
+        """Forgets a time; `emit` is called once it is gone, from any thread.
+
+        Raises:
+            StreamUnknown: no stream has this name.
         """
 
     def remove_stream(self, name: str) -> None:
@@ -248,6 +256,9 @@ class Server:
             case StreamsRemove():
                 self._service.remove_stream(request.name)
                 reply = Done(request_id=request.request_id)
+            case Forget():
+                self._service.forget(request, functools.partial(self._queue, client))
+                return
             case EventsSince():
                 reply = self._events_since(request)
         self._queue(client, reply)

@@ -66,8 +66,9 @@ class Stream:
         self._log = get_logger("stream").bind(stream=name)
         self.ended = False
         self.encode_error = ""
-        self.last: BlockInfo | None = None
+        self.last: BlockInfo | None = None  # the block that a still scene extends
         self._restore()
+        self._next_id = max(self.last.block_id if self.last is not None else 0, tiers.store.last_id(name)) + 1
         self._unwatched_since = self.last.end_ns if self.last is not None else 0
 
     def start(self) -> None:
@@ -120,8 +121,17 @@ class Stream:
         return worked
 
     def forget(self, block_ids: Collection[int]) -> None:
-        """Lets go of blocks that the store has dropped."""
-        self.retriever.index.forget(block_ids)
+        """Lets go of blocks that the store drops: they are found no more, and leave the window."""
+        gone = set(block_ids)
+        self.retriever.index.forget(gone)
+        if self.last is not None and self.last.block_id in gone:
+            self.last = None
+        if gone.isdisjoint(block.block_id for block in self.window.blocks):
+            return
+        old, self.window = self.window, self._model.new_window()
+        for block_id, keys, values in old.parts():
+            if block_id not in gone:
+                self.window.append(block_id, keys, values)
 
     def gaps(self, span: Span | None) -> list[GapSpan]:
         """The times with no video that a span touches."""
@@ -218,7 +228,7 @@ class Stream:
         signatures = self._layout.signatures(keys)
         for i, (start_ns, end_ns) in enumerate(spans):
             block = Block(
-                block_id=self.last.block_id + 1 if self.last is not None else 1,
+                block_id=self._next_id,
                 start_ns=start_ns,
                 end_ns=end_ns,
                 keys=keys[i],
@@ -227,6 +237,7 @@ class Stream:
                 picture=pictures[i],
                 gap=gap,
             )
+            self._next_id += 1
             self.last = block.info
             block = self._tiers.spill(self.name, block)
             self.window.append(block.block_id, block.keys, block.values)

@@ -2,14 +2,17 @@
 
 Four tables, all keyed by block id as eight big-endian bytes: `blocks` (packed keys and values), `spans` (a few bytes,
 rewritten while a quiet scene extends its last block), `signatures` and `pictures`. Every value carries a checksum.
-Files never shrink, so a day is dropped whole. This is the border where LMDB's errors become ours.
+Files never shrink, and keep what was deleted in their free pages: so a day is dropped whole, or written anew without
+what is to be forgotten. This is the border where LMDB's errors become ours.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -50,10 +53,16 @@ class Partition:
     def __init__(self, folder: Path, map_bytes: int) -> None:
         self.folder = folder
         self._map_bytes = map_bytes
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # over the files being open
+        self._writing = threading.Lock()  # over what they hold; taken first
         self._env: lmdb.Environment | None = None
         self._tables: dict[str, lmdb._Database] = {}
+        shutil.rmtree(self._fresh, ignore_errors=True)  # an attempt at writing it anew that did not come to its end
         self.first_id, self.last_id = self._id_range()
+
+    @property
+    def _fresh(self) -> Path:
+        return self.folder / "fresh"
 
     @property
     def is_open(self) -> bool:
@@ -71,7 +80,7 @@ class Partition:
         Raises:
             StoreUnwritable: the disk is full or the folder cannot be written; nothing of the group was kept.
         """
-        with self._transaction(write=True) as (txn, tables):
+        with self._writing, self._transaction(write=True) as (txn, tables):
             for info, record, signature, picture in entries:
                 key = _KEY.pack(info.block_id)
                 txn.put(key, record, db=tables["blocks"])
@@ -90,6 +99,40 @@ class Partition:
         for info, *_ in entries:
             self.first_id = min(self.first_id or info.block_id, info.block_id)
             self.last_id = max(self.last_id, info.block_id)
+
+    def forget(self, block_ids: Collection[int]) -> None:
+        """Removes blocks, and every byte of theirs from the files; a crash leaves all of them or none.
+
+        The others are written into a new file, which then takes the old one's place. Reads go on meanwhile.
+
+        Raises:
+            StoreUnwritable: there is no room for the new file; nothing was removed.
+        """
+        gone = {_KEY.pack(block_id) for block_id in block_ids}
+        with self._writing:
+            try:
+                self._write_anew(gone)
+            except (lmdb.Error, OSError) as exc:
+                shutil.rmtree(self._fresh, ignore_errors=True)
+                raise StoreUnwritable(f"{self.folder} cannot be written anew: {exc}") from exc
+            with self._lock:
+                self.close()
+                os.replace(self._fresh / "data.mdb", self.folder / "data.mdb")
+                _sync_folder(self.folder)
+                shutil.rmtree(self._fresh)
+                self.first_id, self.last_id = self._id_range()
+
+    def _write_anew(self, gone: Collection[bytes]) -> None:
+        shutil.rmtree(self._fresh, ignore_errors=True)
+        self._fresh.mkdir()
+        with lmdb.open(str(self._fresh), map_size=self._map_bytes, max_dbs=len(_TABLES)) as env:
+            for name in _TABLES:
+                table = env.open_db(name.encode())
+                for batch in self._batches(name):
+                    with env.begin(write=True, db=table) as txn:
+                        for key, value in batch:
+                            if key not in gone:
+                                txn.put(key, value, append=True)
 
     def record(self, block_id: int) -> bytes:
         """The sealed record of a block.
@@ -138,19 +181,25 @@ class Partition:
         return bytes(value)
 
     def _scan(self, table: str) -> Iterator[tuple[int, bytes]]:
+        for batch in self._batches(table):
+            for key, value in batch:
+                yield _KEY.unpack(key)[0], value
+
+    def _batches(self, table: str) -> Iterator[list[tuple[bytes, bytes]]]:
+        """Keys and values in order; no transaction stays open between two batches."""
         after = b""
         while True:
             with self._transaction() as (txn, tables), txn.cursor(db=tables[table]) as cursor:
                 batch = []
                 if cursor.set_range(after):
                     for key, value in cursor:
-                        batch.append((_KEY.unpack(key)[0], bytes(value)))
+                        batch.append((bytes(key), bytes(value)))
                         if len(batch) == _READ_AT_ONCE:
                             break
-            yield from batch
+            yield batch
             if len(batch) < _READ_AT_ONCE:
                 return
-            after = _KEY.pack(batch[-1][0] + 1)
+            after = _KEY.pack(_KEY.unpack(batch[-1][0])[0] + 1)
 
     def _id_range(self) -> tuple[int, int]:
         if not (self.folder / "data.mdb").exists():
@@ -193,3 +242,12 @@ def _pack_span(info: BlockInfo) -> bytes:
 
 def _read_span(block_id: int, value: bytes) -> BlockInfo:
     return BlockInfo(block_id, *_SPAN.unpack(unseal(bytes(value), f"the span of block {block_id}")))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a renamed file's name durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -160,6 +160,22 @@ class Store:
         partition.close()
         shutil.rmtree(partition.folder)
         return ids
+
+    def forget(self, stream: str, block_ids: Collection[int]) -> None:
+        """Removes blocks from every file, to the last byte. Takes as long as writing the days that held them.
+
+        Raises:
+            StoreUnwritable: they, or what came before them, could not be written.
+        """
+        self.flush()
+        gone = set(block_ids)
+        for day, partition in list(self._partitions.get(stream, {}).items()):
+            held = [info.block_id for info in partition.infos()]
+            if not gone.isdisjoint(held):
+                if gone.issuperset(held):
+                    self.drop(stream, day)
+                else:
+                    partition.forget(gone.intersection(held))
 
     @property
     def healthy(self) -> bool:

@@ -141,7 +141,7 @@ class Tiers:
                 self._evict()
 
     def drop(self, stream: str, block_ids: Sequence[int]) -> None:
-        """Lets go of forgotten blocks."""
+        """Lets go of forgotten blocks in RAM."""
         with self._lock:
             for block_id in block_ids:
                 self._ram_bytes -= len(self._packed.pop((stream, block_id), b""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -51,6 +52,13 @@ class Window:
     def tokens(self) -> int:
         """Tokens of the blocks, the sink not counted."""
         return self._end - self._first - self.sink_tokens
+
+    def parts(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Each block's id, keys and values `[L, H, T, D]`, oldest first: views, valid until the next append."""
+        sizes = [self.sink_tokens, *(block.tokens for block in self.blocks)]
+        _, *keys = torch.split(self.keys, sizes, 2)
+        _, *values = torch.split(self.values, sizes, 2)
+        yield from zip((block.block_id for block in self.blocks), keys, values, strict=True)
 
     def append(self, block_id: int, keys: Tensor, values: Tensor) -> list[int]:
         """Takes the newest block `[L, H, T, D]` in. Returns the ids of those that slid out."""

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from longwatch.memory.errors import BlockNotFound, CorruptBlock, FingerprintMismatch, StoreInUse, StoreUnwritable
+from longwatch.memory.record import seal
 from longwatch.memory.retention import days_to_drop
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
@@ -240,3 +241,51 @@ def test_every_block_called_durable_survives_sigkill(tmp_path: Path) -> None:
     with memory(tmp_path) as tiers:
         for block in tiers.fetch("yard", sorted(durable)):
             assert torch.equal(block.keys, make_block(block.block_id).keys)
+
+
+def bytes_under(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file())
+
+
+def marks_of(number: int) -> tuple[bytes, ...]:
+    """What only this block has in the files: its values, its signature, and its picture's end."""
+    block = make_block(number, picture=b"a picture " * 40)
+    values, signature = block.values.view(torch.int16).numpy().tobytes(), block.signature.numpy().tobytes()
+    return values, signature, block.picture[-20:] + seal(block.picture)[-4:]
+
+
+def test_what_is_forgotten_leaves_no_byte_and_the_rest_is_as_it_was(tmp_path: Path) -> None:
+    """Pictures, values and signatures are looked for in the files, also those of a value that lay in a shared page."""
+    gone, kept = (3, 4, 9), (1, 2, 5, 6, 7, 8, 10, 11)
+    with memory(tmp_path) as tiers:
+        for number in range(1, 11):
+            tiers.spill("yard", make_block(number, picture=b"a picture " * 40))
+        tiers.spill("yard", make_block(11, MORNING_NS + DAY_NS))
+        tiers.store.flush()
+        before = bytes_under(tmp_path)
+        assert all(mark in before for number in gone for mark in marks_of(number))
+        tiers.drop("yard", gone)
+        tiers.store.forget("yard", gone)
+        after = bytes_under(tmp_path)
+        assert not any(mark in after for number in gone for mark in marks_of(number))
+        assert all(mark in after for number in kept[:-1] for mark in marks_of(number))
+        assert [info.block_id for info in tiers.store.infos("yard")] == list(kept)
+        with pytest.raises(BlockNotFound):
+            tiers.fetch("yard", [4])
+        tiers.spill("yard", make_block(12))
+        tiers.store.forget("yard", [11])  # all of its day
+    with memory(tmp_path) as tiers:
+        assert [info.block_id for info in tiers.store.infos("yard")] == [*kept[:-1], 12]
+        assert [day for _, day, _ in tiers.store.days()] == ["2026-03-02"]
+        assert torch.equal(tiers.fetch("yard", [5])[0].keys, make_block(5).keys)
+
+
+def test_a_forgetting_that_finds_no_room_forgets_nothing(tmp_path: Path) -> None:
+    with memory(tmp_path) as tiers:
+        for number in range(1, 6):
+            tiers.spill("yard", make_block(number))
+        tiers.store.flush()
+        (tmp_path / "yard" / "2026-03-02" / "fresh").write_text("in the way, and not a folder")
+        with pytest.raises(StoreUnwritable, match="cannot be written anew"):
+            tiers.store.forget("yard", [2])
+        assert [info.block_id for info in tiers.store.infos("yard")] == [1, 2, 3, 4, 5]

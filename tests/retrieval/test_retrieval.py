@@ -136,6 +136,23 @@ def test_a_forgotten_day_is_found_no_more_and_the_others_are() -> None:
     assert all(hit.info.block_id > 20 for hit in retriever.rank(world.looking_for(5), None, ()))
 
 
+def test_forgetting_blocks_of_a_day_leaves_the_index_as_if_they_had_never_come() -> None:
+    world, gone = World(60), (20, 21, 40)
+    queries = world.looking_for(20)
+    forgetful = world.retriever(candidates=60)
+    assert forgetful.rank(queries, None, ())[0].info.block_id == 20
+    forgetful.index.forget(gone)
+    world.infos = [info for info in world.infos if info.block_id not in gone]
+    never = make_retriever(RetrievalConfig(candidates=60), SignatureLayout(HEADS), GEOMETRY, world.read_keys)
+    signatures = SignatureLayout(HEADS).signatures(world.keys)
+    for info in world.infos:
+        never.index.add(info, never.parts(signatures[info.block_id - 1]))
+    assert forgetful.rank(queries, None, ()) == never.rank(queries, None, ())
+    searched = [retriever.index.search(0, torch.eye(16), 200) for retriever in (forgetful, never)]
+    assert np.array_equal(searched[0].block_ids, searched[1].block_ids)
+    assert np.array_equal(searched[0].scores, searched[1].scores)
+
+
 def test_rekv_ranks_by_mean_key_and_mean_query_over_all_heads() -> None:
     world = World(120, seed=8)
     queries = {layer: torch.randn(4, 5, 16, generator=world.generator) for layer in range(3)}
