@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,20 @@ from numpy.typing import NDArray
 
 from longwatch.daemon.model.family import EMBEDDED
 
+from .daemon_process import DaemonProcess
 from .tiny_model import YARN, write_checkpoint
 
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test of a real daemon shows the end of the daemon's log."""
+    report = yield
+    daemon = getattr(item, "funcargs", {}).get("daemon")
+    if report.failed and isinstance(daemon, DaemonProcess):
+        report.sections.append(("the daemon's log", daemon.log.read_text()[-8000:]))
+    return report
 
 
 @pytest.fixture(scope="session")
