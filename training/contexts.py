@@ -1,14 +1,17 @@
 """What the language stage reads: contexts of past and recent frames, each with many questions.
 
-A context is laid out as the daemon lays one out (`sink | recalled frames | recent frames | question`). Its questions
-stand in rows behind the frames and cannot see each other. Some see every frame, some only the proof and the recent
-ones, some only the frames of the time that they are about, and some only the recent ones: those learn nothing but where
-to look.
+A context is laid out as the daemon lays one out (`sink | recalled frames | recent frames | question`). The recalled
+frames are pieces of a stream, long or short, and a frame has seen only those of its own piece. The questions stand in
+rows behind the frames and cannot see each other. Some see every frame, some a random few (whose keys then also tell of
+frames that are not there, as those of recalled blocks do), some only the proof and the recent ones, some only the
+frames of the time that they are about, and some only the recent ones: those learn nothing but where to look.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +36,10 @@ ROW_TOKENS = 48
 IGNORED = -100
 MOST_COUNTED = 4
 UNTAUGHT_SHARE = 0.4  # of the questions about what the yard does not have: their words are such as nobody taught
-ALL_SEEN, IN_SPAN_SEEN, PROOF_SEEN = 0.5, 0.62, 0.85  # up to here a question sees so much; else the recent frames only
+ALL_SEEN, IN_SPAN_SEEN, PROOF_SEEN = 0.75, 0.82, 0.92  # up to here a question sees so much; else the recent frames only
+FEW_SHARE, FEW_VIEWS = 0.35, 3  # of the questions that are about a random few of the frames
+PIECES = (1, 2, 4, 4)  # how many frames in a row
+HALF_DAY_SECONDS = 43_200
 SCATTERED = 4  # from so many recalled frames on, they may come from anywhere
 
 
@@ -43,6 +49,14 @@ class Stream(NamedTuple):
     moments: list[Moment]
     visual: torch.Tensor
     telling: list[int]
+
+
+class Drawn(NamedTuple):
+    """A context's frames in time order."""
+
+    moments: list[Moment]
+    visual: torch.Tensor  # [F, 16, 256]
+    follows: list[bool]  # whether a frame comes right behind the one before it
 
 
 def pictures(moments: list[Moment], variant: int, rng: np.random.Generator) -> torch.Tensor:
@@ -114,7 +128,7 @@ class ContextMaker:
         """
         frames = past + recent
         drawn = [self._context(past, recent) for _ in range(contexts)]
-        asked = [self._questions(moments, past, rows, weights, full) for moments, _ in drawn]
+        asked = [self._questions(moments, past, rows, weights, full) for moments, *_ in drawn]
         things = max(sum(len(placed.sought) for placed in questions) for questions in asked)
         parts = max(sum(len(placed.question.shown) for placed in questions) for questions in asked)
         shape = (contexts, rows, ROW_TOKENS)
@@ -127,13 +141,13 @@ class ContextMaker:
             question_positions=torch.zeros(shape, dtype=torch.long),
             question=torch.full(shape, -1),
             seen=torch.zeros(*shape, frames, dtype=torch.bool),
-            windowed=torch.from_numpy(self.rng.random(contexts) < 0.75),
+            follows=torch.tensor([follows for *_, follows in drawn]),
         )
-        clocks = [[self._clock_ids(moment) for moment in moments] for moments, _ in drawn]
+        clocks = [[self._clock_ids(moment) for moment in moments] for moments, *_ in drawn]
         b = Batch(
             packed=packed,
             clock_ids=torch.tensor([[ids for ids, _ in row] for row in clocks]),
-            visual=torch.stack([visual for _, visual in drawn]),
+            visual=torch.stack([visual for _, visual, _ in drawn]),
             digits=torch.tensor([[digits for _, digits in row] for row in clocks]),
             spoken=torch.full((*shape, 6), -1),
             ids=torch.zeros(shape, dtype=torch.long),
@@ -144,7 +158,7 @@ class ContextMaker:
             part=torch.full(shape, -1),
             sought=torch.zeros(contexts, things, frames, VISUAL_TOKENS, dtype=torch.bool),
             seeker=torch.full((contexts, things), -1),
-            ordinals=torch.stack([_ordinals(moments) for moments, _ in drawn]),
+            ordinals=torch.stack([_ordinals(moments) for moments, *_ in drawn]),
             kinds=[[placed.question.kind for placed in questions] for questions in asked],
         )
         for i, questions in enumerate(asked):
@@ -194,40 +208,55 @@ class ContextMaker:
         ids = [of_slot[digit] for of_slot, digit in zip(self._digit_ids, digits, strict=True)]
         return [self._brackets[0], *ids, self._brackets[1]], digits
 
-    def _context(self, past: int, recent: int) -> tuple[list[Moment], torch.Tensor]:
-        """Moments in time order with their visual tokens; the last `recent` of them are contiguous.
-
-        The recalled ones are a run, as a time span would bring them back, or scattered, as a search would.
-        """
+    def _context(self, past: int, recent: int) -> Drawn:
+        """Frames of which the last `recent` are contiguous, and the recalled ones a run or pieces from anywhere."""
         rng = self.rng
         stream = self.streams[int(rng.integers(len(self.streams)))]
         now = int(rng.integers(past + recent + 8, len(stream.moments)))
         old = now - recent + 1
         scattered = past >= SCATTERED and rng.random() < 0.7
         if scattered:
-            recalled = rng.choice(old, past, replace=False)
-            told = [i for i in stream.telling if i < old]
-            if told and rng.random() < 0.4:
-                recalled[0] = told[int(rng.integers(len(told)))]
-            recalled.sort()
+            recalled = self._pieces(past, old, stream.telling)
         else:
             begin = int(rng.integers(0, old - past + 1))
-            recalled = np.arange(begin, begin + past)
-        chosen = [*recalled.tolist(), *range(old, now + 1)]
+            recalled = list(range(begin, begin + past))
+        chosen = [*recalled, *range(old, now + 1)]
+        follows = [False, *(after == before + 1 for before, after in pairwise(chosen))]
         moments = [stream.moments[i] for i in chosen]
         if scattered and rng.random() < 0.7:
-            moments[:past] = self._hours_apart(moments[:past], moments[past].time_ns)
+            moments[:past] = self._hours_apart(moments[:past], follows[:past], moments[past].time_ns)
         shift = int(rng.integers(86_400)) * SECOND_NS
         moments = [Moment(m.time_ns + shift, m.until_ns + shift, m.state) for m in moments]
-        return moments, stream.visual[chosen]
+        return Drawn(moments, stream.visual[chosen], follows)
 
-    def _hours_apart(self, recalled: list[Moment], now_ns: int) -> list[Moment]:
-        """The same frames at any times of the last half day, so that no digit of their clocks can be guessed."""
-        times = sorted(now_ns - int(ago) * SECOND_NS for ago in self.rng.integers(60, 43_200, len(recalled)))
-        return [
-            Moment(time_ns, max(time_ns, min(time_ns + m.until_ns - m.time_ns, after - SECOND_NS)), m.state)
-            for time_ns, after, m in zip(times, [*times[1:], now_ns], recalled, strict=True)
-        ]
+    def _pieces(self, count: int, old: int, telling: list[int]) -> list[int]:
+        """So many indices below `old`, a few in a row, now and then with a story among them."""
+        length = PIECES[int(self.rng.integers(len(PIECES)))]
+        length = length if count % length == 0 else 1
+        offset = int(self.rng.integers(old % length + 1))
+        begins = self.rng.choice(old // length, count // length, replace=False)
+        told = [i for i in telling if offset <= i < offset + old // length * length]
+        if told and self.rng.random() < 0.4:
+            story = (told[int(self.rng.integers(len(told)))] - offset) // length
+            if story not in begins:
+                begins[0] = story
+        return [offset + int(begin) * length + i for begin in sorted(begins) for i in range(length)]
+
+    def _hours_apart(self, recalled: list[Moment], follows: list[bool], now_ns: int) -> list[Moment]:
+        """The same pieces at any times of the last half day, so that no digit of their clocks can be guessed."""
+        firsts = [i for i, follow in enumerate(follows) if not follow]
+        pieces = [recalled[i:j] for i, j in pairwise([*firsts, len(recalled)])]
+        lasting = [(piece[-1].until_ns - piece[0].time_ns) // SECOND_NS + 1 for piece in pieces]
+        free = HALF_DAY_SECONDS - 60 - sum(lasting)
+        if free < len(pieces):
+            return recalled
+        moved, begin = [], now_ns - HALF_DAY_SECONDS * SECOND_NS
+        for piece, skipped, before in zip(
+            pieces, sorted(self.rng.integers(free, size=len(pieces)).tolist()), np.cumsum([0, *lasting]), strict=False
+        ):
+            shift = begin + (skipped + int(before)) * SECOND_NS - piece[0].time_ns
+            moved += [Moment(m.time_ns + shift, m.until_ns + shift, m.state) for m in piece]
+        return moved
 
     def _questions(
         self, moments: list[Moment], past: int, rows: int, weights: dict[str, float], full: bool
@@ -235,14 +264,17 @@ class ContextMaker:
         """Questions until the rows are full."""
         rng, drawn = self.rng, []
         kinds, chance = list(weights), np.cumsum(list(weights.values()))
-        everything = Asker(moments, rng)
-        old = Asker(moments[:past], rng) if past else everything
+        everything = _View(moments, range(len(moments)), rng)
+        old = _View(moments, range(past or len(moments)), rng)
+        few = [] if full or not past else [_View(moments, self._few(past, len(moments)), rng) for _ in range(FEW_VIEWS)]
         row, at = 0, 0
         misses = 0
         while row < rows and misses < 60:
             kind = kinds[int(np.searchsorted(chance, rng.random() * chance[-1]))]
-            about_past = kind.endswith("then") and rng.random() < 0.8
-            question = (old if about_past else everything).ask(kind)
+            view = old if kind.endswith("then") and rng.random() < 0.8 else everything
+            if few and rng.random() < FEW_SHARE:
+                view = few[int(rng.integers(len(few)))]
+            question = view.ask(kind)
             if question is None:
                 misses += 1
                 continue
@@ -254,10 +286,15 @@ class ContextMaker:
                 row, at = row + 1, 0
                 if row == rows:
                     break
-            visible = self._visible(question, moments, past, full)
+            visible = view.visible if view in few else self._visible(question, moments, past, full)
             drawn.append(_Placed(question, ids, answer, row, at, visible, _sought(question)))
             at += len(ids) + len(answer)
         return drawn
+
+    def _few(self, past: int, frames: int) -> list[int]:
+        """Indices of some of the recalled frames, and of the recent ones."""
+        share = 0.1 + 0.5 * self.rng.random()
+        return [i for i in range(frames) if i >= past or self.rng.random() < share]
 
     def _visible(self, question: Question, moments: list[Moment], past: int, full: bool) -> torch.Tensor:
         """`[F]` bool: which frames a question sees."""
@@ -280,6 +317,30 @@ class ContextMaker:
                 return ids
             self._ids[text] = ids
         return self._ids[text]
+
+
+class _View:
+    """Some of a context's frames, and questions about these alone."""
+
+    def __init__(self, moments: list[Moment], chosen: Sequence[int], rng: np.random.Generator) -> None:
+        self._chosen = list(chosen)
+        self._asker = Asker([moments[i] for i in self._chosen], rng)
+        self.visible = torch.zeros(len(moments), dtype=torch.bool)
+        self.visible[self._chosen] = True
+
+    def ask(self, kind: str) -> Question | None:
+        """A question of the kind, its places told by the frame of the context."""
+        question = self._asker.ask(kind)
+        if question is None:
+            return None
+        return question._replace(
+            proof=tuple(self._chosen[i] for i in question.proof),
+            shown=self._moved(question.shown),
+            sought=self._moved(question.sought),
+        )
+
+    def _moved(self, parts: tuple[tuple[Place, ...], ...]) -> tuple[tuple[Place, ...], ...]:
+        return tuple(tuple(Place(self._chosen[moment], cell) for moment, cell in places) for places in parts)
 
 
 def _ordinals(moments: list[Moment]) -> torch.Tensor:

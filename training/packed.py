@@ -1,8 +1,8 @@
 """The text model's forward over packed contexts: the same numbers as transformers' own, in a fraction of the time.
 
-A context is `sink | frames | rows of questions`. A frame attends to the sink, to a few frames before it and to itself;
-a question to the sink, the frames it may see and itself. Written as dense attention under one mask, nine tenths of the
-scores are masked away; here each part computes only its own.
+A context is `sink | frames | rows of questions`. A frame attends to the sink, to itself and to the few frames before
+it, as far as it came right behind them; a question to the sink, the frames it may see and itself. Written as dense
+attention under one mask, nine tenths of the scores are masked away; here each part computes only its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Packed:
     question_positions: Tensor  # [B, R, W], counted from the end of the frames
     question: Tensor  # [B, R, W], which question a token belongs to; -1 is padding
     seen: Tensor  # [B, R, W, F] bool, the frames that a question token may see
-    windowed: Tensor  # [B] bool, whether frames see the frames before them
+    follows: Tensor  # [B, F] bool, whether a frame comes right behind the one before it, and so saw it
 
     @property
     def end(self) -> int:
@@ -46,11 +46,9 @@ class Masks:
     def __init__(self, p: Packed) -> None:
         tokens, span = p.frame_tokens, WINDOW_FRAMES + 1
         order = torch.arange(span * tokens)
-        own = order >= WINDOW_FRAMES * tokens
         causal = order[None] <= WINDOW_FRAMES * tokens + torch.arange(tokens)[:, None]
-        there = torch.arange(p.frames)[:, None] + order[None] // tokens >= WINDOW_FRAMES  # [F, span]
-        allowed = causal & there[:, None]  # [F, T, span]
-        allowed = allowed[None] & (own | p.windowed[:, None, None, None])  # [B, F, T, span]
+        back = WINDOW_FRAMES - order // tokens  # [span], frames back
+        allowed = causal & (back <= _unbroken(p.follows)[..., None])[:, :, None]  # [B, F, T, span]
         to_sink = torch.ones(*allowed.shape[:3], p.sink, dtype=torch.bool)
         self.frames = _bias(torch.cat([to_sink, allowed], -1))[:, None, None]  # [B, 1, 1, F, T, S + span]
         self.sink = _bias(torch.ones(p.sink, p.sink, dtype=torch.bool).tril())
@@ -60,6 +58,14 @@ class Masks:
         row = (p.question[..., :, None] == p.question[..., None, :]) & torch.ones(width, width).tril().bool()
         self.questions = _bias(seen).flatten(1, 2)[:, None, None]  # [B, 1, 1, R·W, S + F·T]
         self.rows = _bias(row)[:, None, None]  # [B, 1, 1, R, W, W]
+
+
+def _unbroken(follows: Tensor) -> Tensor:
+    """`[B, F]`: how many frames before each one it comes right behind, without a break."""
+    counts = torch.zeros_like(follows, dtype=torch.long)
+    for i in range(1, follows.shape[1]):
+        counts[:, i] = torch.where(follows[:, i], counts[:, i - 1] + 1, 0)
+    return counts
 
 
 def _bias(allowed: Tensor) -> Tensor:

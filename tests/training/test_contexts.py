@@ -9,7 +9,7 @@ from longwatch.daemon.capture.moments import Moment, gated_moments
 from longwatch.daemon.capture.quiz import QUESTION_KINDS
 from longwatch.daemon.capture.scene import Scene
 from training.checkpoint import new_model
-from training.contexts import Batch, ContextMaker, Stream, telling
+from training.contexts import Batch, ContextMaker, Drawn, Stream, telling
 from training.lessons import Lessons
 from training.planting import plant
 from training.tokenizer import build
@@ -20,10 +20,10 @@ class Watching(ContextMaker):
 
     drawn: list[list[Moment]]
 
-    def _context(self, past: int, recent: int) -> tuple[list[Moment], torch.Tensor]:
-        moments, visual = super()._context(past, recent)
-        self.drawn.append(moments)
-        return moments, visual
+    def _context(self, past: int, recent: int) -> Drawn:
+        drawn = super()._context(past, recent)
+        self.drawn.append(drawn.moments)
+        return drawn
 
 
 @pytest.fixture(scope="module")

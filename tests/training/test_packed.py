@@ -27,8 +27,8 @@ def dense_mask(p: Packed, i: int) -> Tensor:
             if b < p.sink:
                 allowed[a, b] = True
             elif a < p.end:
-                back = frame[a] - frame[b]
-                allowed[a, b] = 0 <= back <= (WINDOW_FRAMES if p.windowed[i] else 0)
+                between = p.follows[i, frame[b] + 1 : frame[a] + 1]
+                allowed[a, b] = frame[b] >= 0 and len(between) <= WINDOW_FRAMES and bool(between.all())
             elif b < p.end:
                 allowed[a, b] = seen[a - p.end, frame[b]]
             else:
@@ -46,7 +46,8 @@ def test_packed_attention_is_attention_under_a_dense_mask(past: int, recent: int
     maker = ContextMaker([stream], build(), 3)
     b = maker.batch(3, past, recent, 2, dict.fromkeys(QUESTION_KINDS, 1.0))
     p = b.packed
-    p.windowed = torch.tensor([True, False, True])
+    p.follows = torch.ones(3, past + recent, dtype=torch.bool)
+    p.follows[1], p.follows[2, 2] = False, False
     x = torch.randn(3, p.end + p.rows * p.row_tokens, 256) / 16
     dense = torch.stack([dense_mask(p, i) for i in range(3)])[:, None]
     with torch.inference_mode():
