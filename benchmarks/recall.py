@@ -82,7 +82,7 @@ class Bench:
         deep = RetrievalConfig(retriever="rekv", recall_blocks=max(DEPTHS))
         self.rekv = RekvRetriever(deep, SignatureLayout(bench.heads), bench.model.geometry)
         bench.tiers.store.flush()
-        for info, signature in bench.tiers.store.signatures("yard"):
+        for info, signature in bench.tiers.signatures("yard"):
             self.rekv.index.add(info, self.rekv.parts(signature))
 
     def covering(self, moment: Moment) -> BlockInfo | None:

@@ -50,6 +50,8 @@ def status_lines(found: StatusReply) -> list[str]:
         f"process {found.process_bytes >> 20} MiB; blocks in RAM {found.ram_blocks} ({found.ram_bytes >> 20} MiB); "
         f"on disk {found.disk_bytes >> 20} MiB; {found.queued_blocks} waiting to be written",
     ]
+    if found.damaged_blocks:
+        lines.append(f"{found.damaged_blocks} blocks are damaged and left out of answers; the daemon's log names them")
     return [*lines, f"store: {found.store_error}"] if found.store_error else lines
 
 

@@ -135,8 +135,8 @@ class Answer:
         for hit in hits:
             try:
                 blocks += self._tiers.fetch(self._stream.name, [hit.info.block_id])
-            except (CorruptBlock, BlockNotFound) as exc:
-                _log.error("block left out", stream=self._stream.name, error=str(exc))
+            except (CorruptBlock, BlockNotFound) as exc:  # or forgotten since it was ranked
+                _log.warning("block left out", stream=self._stream.name, error=str(exc))
         return sorted(blocks, key=lambda block: (block.start_ns, block.block_id))
 
     def _recent(self, span: Span | None, recalled: list[Block]) -> list[InWindow]:

@@ -58,6 +58,7 @@ class Engine:
         self._config, self._model, self._tiers, self._heads = config, model, tiers, heads
         self._publish = publish
         self._layout = SignatureLayout(heads)
+        tiers.on_damage = self._tell_damage
         self._streams: dict[str, Stream] = {}
         self._answers: dict[Key, Answer] = {}  # in the order of their turns
         self._orders: deque[tuple[Callable[[], None], Future[None]]] = deque()
@@ -204,6 +205,7 @@ class Engine:
             ram_blocks=tiers.ram_blocks,
             disk_bytes=store.disk_bytes,
             queued_blocks=store.queued_blocks,
+            damaged_blocks=tiers.damaged,
             process_bytes=psutil.Process().memory_info().rss,
             store_error=store.last_error,
         )
@@ -292,6 +294,9 @@ class Engine:
             if name in self._streams:
                 self._streams[name].forget(gone)
             _log.info("day forgotten", stream=name, day=day, blocks=len(gone))
+
+    def _tell_damage(self, stream: str, block_id: int, why: str) -> None:
+        _log.error("block damaged and left out", stream=stream, block=block_id, error=why)
 
     def _open(self, name: str, config: SourceConfig) -> Stream:
         heads = self._heads

@@ -196,6 +196,7 @@ class StatusReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     ram_blocks: int
     disk_bytes: int
     queued_blocks: int
+    damaged_blocks: int
     process_bytes: int
     store_error: str
 

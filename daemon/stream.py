@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from torch import Tensor
 
 from ..memory.block import Block, BlockInfo
+from ..memory.errors import BlockNotFound, CorruptBlock
 from ..memory.tiers import Tiers
 from ..memory.window import Window
 from ..retrieval.retriever import Retriever
@@ -246,15 +247,19 @@ class Stream:
 
     def _restore(self) -> None:
         """Rebuilds index and window from what is durable."""
-        for info, signature in self._tiers.store.signatures(self.name):
+        for info, signature in self._tiers.signatures(self.name):
             self.retriever.index.add(info, self.retriever.parts(signature))
-        fitting, room = [], self._model.config.window_tokens
+        fitting: list[Block] = []
+        room = self._model.config.window_tokens
         for info in reversed(self.retriever.index.newest(room)):
             room -= info.tokens
             if room < 0:
                 break
-            fitting.append(info.block_id)
-        for block in sorted(self._tiers.fetch(self.name, fitting), key=lambda b: b.block_id):
+            try:
+                fitting += self._tiers.fetch(self.name, [info.block_id])
+            except (CorruptBlock, BlockNotFound):
+                self.retriever.index.forget([info.block_id])
+        for block in reversed(fitting):
             self.window.append(block.block_id, block.keys, block.values)
         newest = self.retriever.index.newest(1)
         self.last = newest[0] if newest else None

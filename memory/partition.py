@@ -12,7 +12,7 @@ import os
 import shutil
 import struct
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -158,13 +158,18 @@ class Partition:
         for block_id, value in self._scan("spans"):
             yield _read_span(block_id, value)
 
-    def signatures(self) -> Iterator[tuple[BlockInfo, Tensor]]:
-        """Every block with its signature `[N, E]`, in id order."""
+    def signatures(self, damaged: Callable[[int, StorageError], None]) -> Iterator[tuple[BlockInfo, Tensor]]:
+        """Every block with its signature `[N, E]`, in id order; of one that cannot be read, `damaged` is told."""
         for block_id, value in self._scan("signatures"):
-            body = unseal(value, f"the signature of block {block_id}")
+            try:
+                body = unseal(value, f"the signature of block {block_id}")
+                info = self.info(block_id)
+            except (CorruptBlock, BlockNotFound) as exc:
+                damaged(block_id, exc)
+                continue
             rows, width = _SHAPE.unpack(body[: _SHAPE.size])
             vectors = np.frombuffer(body[_SHAPE.size :], np.float16).reshape(rows, width).copy()
-            yield self.info(block_id), torch.from_numpy(vectors)
+            yield info, torch.from_numpy(vectors)
 
     def close(self) -> None:
         """Unmaps the files; the next use opens them again."""

@@ -86,9 +86,9 @@ def read_record(data: bytes, fingerprint: bytes, what: str) -> Record:
         CorruptBlock: a checksum or length does not hold.
         FingerprintMismatch: another model or configuration made it.
     """
-    if data[:4] == MAGIC and len(data) > 4 and data[4] > VERSION:
-        raise UnknownFormat(f"{what} has format {data[4]}, this version reads up to {VERSION}; upgrade longwatch")
     body = unseal(data, what)
+    if body[:4] == MAGIC and len(body) > 4 and body[4] > VERSION:
+        raise UnknownFormat(f"{what} has format {body[4]}, this version reads up to {VERSION}; upgrade longwatch")
     if len(body) < _HEADER.size or body[:4] != MAGIC:
         raise UnknownFormat(f"{what} is no Longwatch block")
     _, _, codec, dtype, layers, heads, dim, tokens, _, _, made_by, length = _HEADER.unpack(body[: _HEADER.size])

@@ -143,10 +143,12 @@ class Store:
         for partition in self._days(stream):
             yield from partition.infos()
 
-    def signatures(self, stream: str) -> Iterator[tuple[BlockInfo, Tensor]]:
-        """Every block on disk with its signature, day by day."""
+    def signatures(
+        self, stream: str, damaged: Callable[[int, StorageError], None]
+    ) -> Iterator[tuple[BlockInfo, Tensor]]:
+        """Every block on disk with its signature, day by day; of one that cannot be read, `damaged` is told."""
         for partition in self._days(stream):
-            yield from partition.signatures()
+            yield from partition.signatures(damaged)
 
     def days(self) -> list[tuple[str, str, int]]:
         """(stream, day, bytes on disk) of every partition, oldest day first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .block import Block, BlockInfo
 from .codec import CODECS, LayerHead
+from .errors import BlockNotFound, CorruptBlock
 from .partition import Entry
 from .record import Record, read_record, write_record
 from .store import Store
@@ -29,16 +30,19 @@ class Recent(NamedTuple):
 
 
 class TierStats(NamedTuple):
-    """Where blocks were found, and what RAM holds."""
+    """Where blocks were found, what RAM holds, and how many blocks cannot be read."""
 
     ram_bytes: int
     ram_blocks: int
     hits: int
     misses: int
+    damaged: int
 
 
 class Tiers:
     """Packed blocks in RAM, least recently used first out, over the store. Thread-safe.
+
+    Every value is checked as it is read. A block that fails is refused from then on, and `on_damage` is told once.
 
     Args:
         store: the disk; its `on_durable` is taken over.
@@ -61,6 +65,8 @@ class Tiers:
         self._pins: Counter[_Key] = Counter()
         self._ram_bytes = 0
         self._hits = self._misses = 0
+        self._damaged: dict[_Key, str] = {}
+        self.on_damage: Callable[[str, int, str], None] = lambda stream, block_id, why: None
         self._lock = threading.RLock()
 
     def spill(self, stream: str, block: Block) -> Block:
@@ -121,10 +127,22 @@ class Tiers:
         return self._record(stream, block_id).unpack_keys(heads)
 
     def picture(self, stream: str, block_id: int) -> bytes:
-        """A block's JPEG, empty where it has none."""
+        """A block's JPEG, empty where it has none or it cannot be read."""
         with self._lock:
             recent = self._recent.get((stream, block_id))
-        return recent.picture if recent is not None else self.store.picture(stream, block_id)
+        if recent is not None:
+            return recent.picture
+        try:
+            return self.store.picture(stream, block_id)
+        except BlockNotFound:  # forgotten a moment ago
+            return b""
+        except CorruptBlock as exc:
+            self._note_damage(stream, block_id, exc)
+            return b""
+
+    def signatures(self, stream: str) -> Iterator[tuple[BlockInfo, Tensor]]:
+        """Every block on disk that can be read, with its signature."""
+        return self.store.signatures(stream, lambda block_id, exc: self._note_damage(stream, block_id, exc))
 
     @contextmanager
     def pinned(self, stream: str, block_ids: Sequence[int]) -> Iterator[None]:
@@ -146,11 +164,12 @@ class Tiers:
             for block_id in block_ids:
                 self._ram_bytes -= len(self._packed.pop((stream, block_id), b""))
                 self._recent.pop((stream, block_id), None)
+                self._damaged.pop((stream, block_id), None)
 
     @property
     def stats(self) -> TierStats:
         """Numbers for status."""
-        return TierStats(self._ram_bytes, len(self._packed), self._hits, self._misses)
+        return TierStats(self._ram_bytes, len(self._packed), self._hits, self._misses, len(self._damaged))
 
     def check_integrity(self) -> None:
         """Raises AssertionError with the numbers where the books do not balance."""
@@ -170,19 +189,38 @@ class Tiers:
             if data is not None:
                 self._packed.move_to_end(key)
                 self._hits += 1
-        if data is None:
+        if key in self._damaged:
+            raise CorruptBlock(self._damaged[key])
+        try:
+            if data is not None:
+                return read_record(data, self._fingerprint, f"block {block_id} of {stream}")
             data = self.store.record(stream, block_id)
             record = read_record(data, self._fingerprint, f"block {block_id} of {stream}")
-            with self._lock:
-                self._misses += 1
-                self._keep(key, data)
-            return record
-        return read_record(data, self._fingerprint, f"block {block_id} of {stream}")
+        except CorruptBlock as exc:
+            self._note_damage(stream, block_id, exc)
+            raise
+        with self._lock:
+            self._misses += 1
+            self._keep(key, data)
+        return record
 
     def _info(self, stream: str, block_id: int) -> BlockInfo:
         with self._lock:
             recent = self._recent.get((stream, block_id))
-        return recent.info if recent is not None else self.store.info(stream, block_id)
+        if recent is not None:
+            return recent.info
+        try:
+            return self.store.info(stream, block_id)
+        except CorruptBlock as exc:
+            self._note_damage(stream, block_id, exc)
+            raise
+
+    def _note_damage(self, stream: str, block_id: int, exc: Exception) -> None:
+        with self._lock:
+            known = (stream, block_id) in self._damaged
+            self._damaged[stream, block_id] = str(exc)
+        if not known:
+            self.on_damage(stream, block_id, str(exc))
 
     def _keep(self, key: _Key, record: bytes) -> None:
         self._ram_bytes += len(record) - len(self._packed.get(key, b""))

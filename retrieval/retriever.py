@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..memory.block import BlockInfo, Geometry
+from ..memory.errors import BlockNotFound, CorruptBlock
 from .heads import RetrievalHeads, attention_mass
 from .index import SignatureIndex
 from .settings import RetrievalConfig
@@ -73,10 +74,25 @@ class HeadsRetriever:
             candidates = self._candidates(asked, span, exclude)
         if not candidates:
             return []
-        keys = [self._read_keys(info.block_id) for info in candidates]
+        candidates, keys = self._readable(candidates)
+        if not candidates:
+            return []
         mass = attention_mass(asked.cpu(), keys)
         order = mass.argsort(descending=True, stable=True).tolist()
         return [Hit(candidates[i], float(mass[i])) for i in order]
+
+    def _readable(self, candidates: list[BlockInfo]) -> tuple[list[BlockInfo], list[Tensor]]:
+        """The candidates with their keys; one that the memory refuses is found no more."""
+        found: list[tuple[BlockInfo, Tensor]] = []
+        refused = []
+        for info in candidates:
+            try:
+                found.append((info, self._read_keys(info.block_id)))
+            except (CorruptBlock, BlockNotFound):
+                refused.append(info.block_id)
+        if refused:
+            self.index.forget(refused)
+        return [info for info, _ in found], [keys for _, keys in found]
 
     def _candidates(self, asked: Tensor, span: Span | None, exclude: Collection[int]) -> list[BlockInfo]:
         """The blocks with the most attention mass as far as their sub-vectors tell."""

@@ -81,6 +81,7 @@ def status_reply(request_id: str, streams: dict[str, dict[str, object]]) -> Stat
         ram_blocks=0,
         disk_bytes=0,
         queued_blocks=0,
+        damaged_blocks=0,
         process_bytes=0,
         store_error="",
     )

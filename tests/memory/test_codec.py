@@ -11,7 +11,7 @@ from torch import Tensor
 from longwatch.memory.block import Block, Geometry
 from longwatch.memory.codec import CODECS
 from longwatch.memory.errors import CodecError, CorruptBlock, FingerprintMismatch, UnknownFormat
-from longwatch.memory.record import read_record, write_record
+from longwatch.memory.record import read_record, seal, write_record
 
 FINGERPRINT = bytes(range(16))
 
@@ -107,5 +107,7 @@ def test_a_block_of_another_model_is_refused() -> None:
 def test_a_newer_format_is_told_apart_from_damage() -> None:
     data = bytearray(write_record(block(), CODECS["int4"], FINGERPRINT))
     data[4] = 9
-    with pytest.raises(UnknownFormat, match="has format 9, this version reads up to 1; upgrade longwatch"):
+    with pytest.raises(CorruptBlock):
         read_record(bytes(data), FINGERPRINT, "it")
+    with pytest.raises(UnknownFormat, match="has format 9, this version reads up to 1; upgrade longwatch"):
+        read_record(seal(bytes(data[:-4])), FINGERPRINT, "it")

@@ -57,7 +57,7 @@ def test_a_block_through_lmdb_comes_back_bit_for_bit_after_a_restart(tmp_path: P
             assert torch.equal(block.keys.view(torch.int16), original.keys.view(torch.int16))
             assert torch.equal(block.values.view(torch.int16), original.values.view(torch.int16))
             assert tiers.picture("yard", block.block_id) == original.picture
-        found = list(tiers.store.signatures("yard"))
+        found = list(tiers.signatures("yard"))
         assert [info.block_id for info, _ in found] == list(range(1, 8))
         assert all(torch.equal(signature, make_block(info.block_id).signature) for info, signature in found)
 

@@ -1,0 +1,63 @@
+"""A store whose file was damaged while the daemon was down: it starts, says what is damaged, and answers without it."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import lmdb
+
+from .daemon_process import DaemonProcess
+
+STREAM = '[streams.yard]\nurl = "scene://?seed=2&minutes=2&start=2026-03-02T10:00:00&busy=0.6"\npace = "fast"\n'
+
+
+def flip_a_byte(file: Path, table: str, block_id: int) -> None:
+    """In the middle of a block's value, in the file itself, wherever a commit left it."""
+    with lmdb.open(str(file.parent), max_dbs=4, map_size=1 << 30) as env:
+        place = env.open_db(table.encode(), create=False)
+        with env.begin(db=place) as txn:
+            value = txn.get(struct.pack(">Q", block_id))
+    assert value is not None
+    data, middle = file.read_bytes(), len(value) // 2
+    flipped = value[:middle] + bytes([value[middle] ^ 0x10]) + value[middle + 1 :]
+    assert value in data
+    file.write_bytes(data.replace(value, flipped))
+
+
+def test_damaged_blocks_are_counted_and_left_out_and_all_else_is_answered(tmp_path: Path) -> None:
+    with DaemonProcess(tmp_path, STREAM) as daemon:
+        whole = daemon.wait(lambda s: s.streams[0].state == "ended" and not s.queued_blocks).streams[0]
+        blocks, early = whole.blocks, (whole.first_ns, whole.first_ns + 75_000_000_000)
+        before = daemon.client.ask("what was there?", since_ns=early[0], until_ns=early[1])
+        pictured = next(e.block_id for e in before.evidence if e.block_id > 3)
+        daemon.stop()
+        (file,) = (tmp_path / "store").rglob("data.mdb")
+        flip_a_byte(file, "signatures", 1)
+        flip_a_byte(file, "spans", 2)
+        flip_a_byte(file, "blocks", 3)
+        flip_a_byte(file, "pictures", pictured)
+        flip_a_byte(file, "blocks", blocks)  # in the window that is restored
+        daemon.start()
+        status = daemon.client.status()
+        assert status.damaged_blocks == 3  # found by starting: a signature, a span, and the newest block
+        assert all(status.threads.values())
+        end = daemon.client.ask("what was there?", since_ns=early[0], until_ns=early[1])
+        assert end.text
+        assert end.recalled == [i for i in before.recalled if i not in (1, 2, 3)]
+        assert {e.block_id: e.picture for e in end.evidence}[pictured] == b""
+        assert sum(not e.picture for e in end.evidence) == 1
+        for question in ("what is there now?", "did a red car appear?", "when did the green van come?"):
+            assert daemon.client.ask(question).text
+        assert daemon.client.status().damaged_blocks == 5
+        log = daemon.log.read_text()
+        assert log.count("block damaged and left out") == 5
+        said = subprocess.run(
+            [sys.executable, "-m", "longwatch.clients.cli", "status", "--address", daemon.address],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "5 blocks are damaged and left out of answers; the daemon's log names them" in said.stdout
