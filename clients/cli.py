@@ -1,4 +1,4 @@
-"""The command line. `serve`, `demo` and `validate` start the daemon's own programs; the rest are clients."""
+"""The command line. `serve`, `demo`, `scene` and `doctor` start the daemon's own programs; the rest are clients."""
 
 from __future__ import annotations
 
@@ -88,6 +88,17 @@ def validate(config: Path) -> None:
     except DaemonError as exc:
         _fail(str(exc), 2)
     out.print(f"{config}: in order; watches {', '.join(sorted(found.streams)) or 'no streams yet'}", soft_wrap=True)
+
+
+@app.command()
+def doctor(
+    config: Path,
+    repair: Annotated[bool, typer.Option("--repair", help="remove damaged blocks, set unreadable files aside")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Examines this machine, the model and every value of the memory, while no daemon runs on it."""
+    options = [*(["--repair"] if repair else []), *(["--json"] if as_json else [])]
+    _become("longwatch.daemon.doctor", str(config), *options)
 
 
 @app.command()

@@ -12,6 +12,7 @@ import os
 import shutil
 import struct
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,7 +109,40 @@ class Partition:
         Raises:
             StoreUnwritable: there is no room for the new file; nothing was removed.
         """
-        gone = {_KEY.pack(block_id) for block_id in block_ids}
+        gone = set(block_ids)
+        self._drop({name: gone for name in _TABLES})
+
+    def damage(self, check_record: Callable[[bytes], object]) -> dict[int, dict[str, str]]:
+        """Reads every value. Returns, block by block, what is wrong with which of its values.
+
+        Args:
+            check_record: raises a `StorageError` where a record is not as it should be.
+        """
+        found: dict[int, dict[str, str]] = defaultdict(dict)
+        there: dict[str, set[int]] = {name: set() for name in _TABLES}
+        for name in _TABLES:
+            for block_id, value in self._scan(name):
+                there[name].add(block_id)
+                try:
+                    (check_record if name == "blocks" else _check_seal)(value)
+                except StorageError as exc:
+                    found[block_id][name] = str(exc)
+        for name in ("blocks", "spans", "signatures"):
+            for block_id in set().union(*there.values()) - there[name]:
+                found[block_id][name] = "is missing"
+        return found
+
+    def repair(self, damage: dict[int, dict[str, str]]) -> None:
+        """Removes what is damaged: a picture alone, or the block with all that belongs to it.
+
+        Raises:
+            StoreUnwritable: there is no room for the new file; nothing was removed.
+        """
+        whole = {block_id for block_id, wrong in damage.items() if wrong.keys() != {"pictures"}}
+        self._drop({name: set(damage) if name == "pictures" else whole for name in _TABLES})
+
+    def _drop(self, gone: dict[str, set[int]]) -> None:
+        """Writes the files anew without some rows of each table."""
         with self._writing:
             try:
                 self._write_anew(gone)
@@ -122,7 +156,7 @@ class Partition:
                 shutil.rmtree(self._fresh)
                 self.first_id, self.last_id = self._id_range()
 
-    def _write_anew(self, gone: Collection[bytes]) -> None:
+    def _write_anew(self, gone: dict[str, set[int]]) -> None:
         shutil.rmtree(self._fresh, ignore_errors=True)
         self._fresh.mkdir()
         with lmdb.open(str(self._fresh), map_size=self._map_bytes, max_dbs=len(_TABLES)) as env:
@@ -131,7 +165,7 @@ class Partition:
                 for batch in self._batches(name):
                     with env.begin(write=True, db=table) as txn:
                         for key, value in batch:
-                            if key not in gone:
+                            if _KEY.unpack(key)[0] not in gone[name]:
                                 txn.put(key, value, append=True)
 
     def record(self, block_id: int) -> bytes:
@@ -152,6 +186,10 @@ class Partition:
     def info(self, block_id: int) -> BlockInfo:
         """The span of a block as last extended."""
         return _read_span(block_id, self._get("spans", block_id))
+
+    def ids(self) -> list[int]:
+        """Every block's id, in order; no value is looked at."""
+        return [_KEY.unpack(key)[0] for batch in self._batches("blocks") for key, _ in batch]
 
     def infos(self) -> Iterator[BlockInfo]:
         """Every block in id order; no transaction stays open between two of them."""
@@ -239,6 +277,10 @@ class Partition:
             self._tables = {name: env.open_db(name.encode()) for name in _TABLES}
             self._env = env
         return self._env
+
+
+def _check_seal(value: bytes) -> None:
+    unseal(value, "it")
 
 
 def _pack_span(info: BlockInfo) -> bytes:

@@ -36,6 +36,34 @@ def day_of(time_ns: int) -> str:
     return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d")
 
 
+def take_folder(folder: Path) -> int:
+    """Locks a store's folder for this process. Returns the lock file's descriptor: closing it gives the folder back.
+
+    Raises:
+        StoreInUse: another process has it.
+        StoreUnwritable: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as exc:
+        raise StoreUnwritable(f"memory.folder {folder} cannot be used: {exc.strerror}") from exc
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise StoreInUse(f"the store {folder} is in use by process {holder}") from exc
+    os.truncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    return lock
+
+
+def day_files(folder: Path) -> list[Path]:
+    """The file of every stream's every day in a store's folder."""
+    return [file for file in sorted(folder.glob("*/*/data.mdb")) if STREAM_NAME.fullmatch(file.parts[-3])]
+
+
 class StoreStats(NamedTuple):
     """What the store holds and does now."""
 
@@ -62,7 +90,7 @@ class Store:
         self.config = config
         self.on_durable = on_durable
         self.folder = Path(config.folder)
-        self._lock_file = self._take_folder()
+        self._lock_file = take_folder(self.folder)
         self._partitions: dict[str, dict[str, Partition]] = self._find_partitions()
         self._queue: list[tuple[str, Entry]] = []
         self._ends: dict[tuple[str, int], tuple[str, int]] = {}
@@ -158,7 +186,7 @@ class Store:
     def drop(self, stream: str, day: str) -> list[int]:
         """Forgets a day of a stream, files and all. Returns the ids that are gone."""
         partition = self._partitions[stream].pop(day)
-        ids = [info.block_id for info in partition.infos()]
+        ids = partition.ids()
         partition.close()
         shutil.rmtree(partition.folder)
         return ids
@@ -172,7 +200,7 @@ class Store:
         self.flush()
         gone = set(block_ids)
         for day, partition in list(self._partitions.get(stream, {}).items()):
-            held = [info.block_id for info in partition.infos()]
+            held = partition.ids()
             if not gone.isdisjoint(held):
                 if gone.issuperset(held):
                     self.drop(stream, day)
@@ -208,28 +236,11 @@ class Store:
                 partition.close()
             os.close(self._lock_file)
 
-    def _take_folder(self) -> int:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as exc:
-            raise StoreUnwritable(f"memory.folder {self.folder} cannot be used: {exc.strerror}") from exc
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
-            os.close(lock)
-            raise StoreInUse(f"the store {self.folder} is in use by process {holder}") from exc
-        os.truncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
-        return lock
-
     def _find_partitions(self) -> dict[str, dict[str, Partition]]:
         found: dict[str, dict[str, Partition]] = defaultdict(dict)
-        for data in sorted(self.folder.glob("*/*/data.mdb")):
+        for data in day_files(self.folder):
             stream, day = data.parts[-3:-1]
-            if STREAM_NAME.fullmatch(stream):
-                found[stream][day] = Partition(data.parent, self.config.map_bytes)
+            found[stream][day] = Partition(data.parent, self.config.map_bytes)
         return found
 
     def _days(self, stream: str) -> list[Partition]:

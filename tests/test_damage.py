@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import subprocess
 import sys
@@ -61,3 +62,51 @@ def test_damaged_blocks_are_counted_and_left_out_and_all_else_is_answered(tmp_pa
             check=True,
         )
         assert "5 blocks are damaged and left out of answers; the daemon's log names them" in said.stdout
+
+
+def doctor(daemon: DaemonProcess, *options: str) -> tuple[int, dict[str, list[str]]]:
+    """Exit code, and what `longwatch doctor` says of the memory by state."""
+    command = [sys.executable, "-m", "longwatch.clients.cli", "doctor", str(daemon.config), "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    said: dict[str, list[str]] = {"ok": [], "note": [], "bad": []}
+    for finding in json.loads(done.stdout)["findings"]:
+        if finding["about"] == "memory":
+            said[finding["state"]].append(finding["what"])
+    return done.returncode, said
+
+
+def test_the_doctor_finds_every_damaged_value_and_repairs_the_store(tmp_path: Path) -> None:
+    with DaemonProcess(tmp_path, STREAM) as daemon:
+        blocks = daemon.wait(lambda s: s.streams[0].state == "ended" and not s.queued_blocks).streams[0].blocks
+        code, said = doctor(daemon)
+        assert code == 1
+        assert "is in use by process" in said["bad"][0]
+        daemon.stop()
+        code, said = doctor(daemon)
+        assert (code, said["bad"]) == (0, [])
+        assert f"yard 2026-03-02: {blocks} blocks are whole" in said["ok"][-1]
+
+        (file,) = (tmp_path / "store").rglob("data.mdb")
+        for number, table in enumerate(("signatures", "spans", "blocks", "pictures"), 1):
+            flip_a_byte(file, table, number)
+        code, said = doctor(daemon)
+        assert code == 1
+        assert f"{blocks - 4} blocks are whole, 4 damaged (block 1: signatures: it: the checksum" in said["bad"][0]
+        code, said = doctor(daemon, "--repair")
+        assert (code, said["bad"]) == (0, [])
+        assert "what was damaged is removed" in said["ok"][-1]
+        code, said = doctor(daemon)
+        assert f"{blocks - 3} blocks are whole" in said["ok"][-1]  # block 4 lost its picture only
+        daemon.start()
+        assert daemon.client.status().streams[0].blocks == blocks - 3
+        daemon.stop()
+
+        file.write_bytes(b"not a database" * 1000)
+        code, said = doctor(daemon)
+        assert code == 1
+        assert "the file cannot be read (" in said["bad"][0]
+        code, said = doctor(daemon, "--repair")
+        assert "set aside as data.mdb.broken-" in said["ok"][-1]
+        assert list(file.parent.glob("data.mdb.broken-*"))
+        daemon.start()
+        assert daemon.wait(lambda s: s.streams[0].state == "ended").streams[0].blocks == blocks  # it is seen again

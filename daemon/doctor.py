@@ -1,0 +1,145 @@
+"""`longwatch doctor`: what is wrong with the machine, the model or the memory of a configuration, and what helps.
+
+Exit code 0 where all is well or was repaired, 1 where something is wrong, 2 where the configuration is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import psutil
+from rich.console import Console
+from rich.progress import Progress
+
+from ..memory.errors import StorageError
+from ..memory.examine import examine
+from ..memory.store import day_files, take_folder
+from ..retrieval.errors import RetrievalError
+from .config import DaemonConfig, load_config
+from .errors import DaemonError
+
+_PACKAGES = ("torch", "transformers", "opencv-python", "faiss-cpu", "pyzmq", "lmdb", "numpy")
+_STYLES = {"ok": "green", "note": "yellow", "bad": "red"}
+_SCARCE_BYTES = 1 << 30
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at. A `note` takes something away but is no fault."""
+
+    about: str
+    state: Literal["ok", "note", "bad"]
+    what: str
+
+
+def examine_machine(config: DaemonConfig) -> Iterator[Finding]:
+    """Packages, programs, room in RAM and on the disk."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
+    yield Finding("machine", "ok", f"Python {sys.version.split()[0]}; {versions}")
+    if shutil.which("ffmpeg") is None:
+        yield Finding("machine", "note", "ffmpeg is not there; only longwatch scene --out needs it")
+    free_ram = psutil.virtual_memory().available
+    enough = free_ram > config.memory.ram_bytes
+    said = f"{free_ram >> 20} MiB of RAM are free, memory.ram_bytes may take {config.memory.ram_bytes >> 20}"
+    yield Finding("machine", "ok" if enough else "note", said)
+
+
+def examine_model(config: DaemonConfig) -> tuple[Finding, str]:
+    """Loads the model. Returns what was found, and its fingerprint, empty where it cannot be loaded."""
+    from .model.calibration import load_heads
+    from .model.video_lm import VideoLM
+
+    try:
+        model = VideoLM.load(config.model)
+        heads = load_heads(config.model.name, model.fingerprint)
+    except (DaemonError, RetrievalError) as exc:
+        return Finding("model", "bad", str(exc)), ""
+    said = f"{model.description} on {model.device}"
+    if heads is None:
+        return Finding("model", "note", f"{said}; no calibration: blocks are ranked by mean keys"), model.fingerprint
+    named = ", ".join(f"{layer}.{head}" for layer, head in heads.heads)
+    return Finding("model", "ok", f"{said}; retrieval heads {named}"), model.fingerprint
+
+
+def examine_memory(
+    config: DaemonConfig, fingerprint: str, repair: bool, told: Callable[[int, int], None]
+) -> Iterator[Finding]:
+    """Every value of every day.
+
+    Args:
+        told: hears how many days are done, of how many.
+    """
+    folder = Path(config.memory.folder)
+    if not folder.exists():
+        yield Finding("memory", "note", f"{folder} is not there yet; the daemon makes it")
+        return
+    try:
+        lock = take_folder(folder)
+    except StorageError as exc:
+        yield Finding("memory", "bad", f"{exc}; stop it, and the memory can be examined")
+        return
+    try:
+        free = shutil.disk_usage(folder).free
+        state: Literal["ok", "note"] = "ok" if free > _SCARCE_BYTES else "note"
+        yield Finding("memory", state, f"{folder}: {free >> 20} MiB of the disk are free")
+        files = day_files(folder)
+        for done, file in enumerate(files):
+            told(done, len(files))
+            day = examine(file, fingerprint, repair=repair)
+            yield Finding("memory", "ok" if day.healthy else "bad", str(day))
+    finally:
+        os.close(lock)
+
+
+def main() -> None:
+    """Prints what was found, line by line or as one JSON object."""
+    parser = argparse.ArgumentParser(prog="longwatch doctor")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--repair", action="store_true", help="remove damaged blocks, set unreadable files aside")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    try:
+        config = load_config(options.config)
+    except DaemonError as exc:
+        print(f"longwatch: {exc}", file=sys.stderr)
+        sys.exit(2)
+    out, err = Console(markup=False, highlight=False), Console(stderr=True)
+    findings: list[Finding] = []
+
+    def tell(finding: Finding) -> None:
+        findings.append(finding)
+        if not options.json:
+            out.print(f"{finding.state:5}", style=_STYLES[finding.state], end="")
+            out.print(f"{finding.about}: {finding.what}", soft_wrap=True)
+
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("examining the memory", total=None)
+        for finding in examine_machine(config):
+            tell(finding)
+        of_model, fingerprint = examine_model(config)
+        tell(of_model)
+        if fingerprint:
+            for finding in examine_memory(
+                config,
+                fingerprint,
+                options.repair,
+                lambda done, total: progress.update(task, completed=done, total=total),
+            ):
+                tell(finding)
+    healthy = all(finding.state != "bad" for finding in findings)
+    if options.json:
+        print(json.dumps({"healthy": healthy, "findings": [finding._asdict() for finding in findings]}))
+    elif not healthy and not options.repair:
+        print("with --repair, damaged blocks are removed and unreadable files set aside")
+    sys.exit(0 if healthy else 1)
+
+
+if __name__ == "__main__":
+    main()
