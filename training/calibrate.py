@@ -2,7 +2,8 @@
 
 Rendered hours (seeds of their own) are encoded as the daemon does it; questions whose proof slid out of the window are
 run behind `sink | window`, and every head's attention mass ranks all blocks. Heads are taken greedily for what they add
-to the share of questions whose proof is among the first eight, and scored on the other half.
+to the share of questions of which every thing that they seek (both of "which came first, the car or the dog?") has a
+block among the first eight, and scored on the other half.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from longwatch.daemon.capture import quiz
 from longwatch.daemon.capture.moments import gated_moments
@@ -22,8 +24,11 @@ from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.retrieval.heads import RetrievalHeads
 
+from .contexts import sought
+
 CALIBRATION_SEEDS = 50_000
-KINDS = ("appear", "colour", "when", "last", "side", "extra", "left")
+KINDS = ("appear", "colour", "when", "last", "side", "extra", "left", "order")
+MOST_SOUGHT = 2
 SECONDS, BLOCKS, CHUNK = 7200, 1000, 8
 FIRST = 8
 
@@ -31,8 +36,8 @@ FIRST = 8
 def calibrate(folder: Path, streams: int = 12, each: int = 16, most: int = 3) -> None:
     """Writes `calibration.json` into a checkpoint folder and prints the recall of what was chosen."""
     lm = VideoLM.load(ModelConfig(name=str(folder)))
-    hits = torch.cat([_score_stream(lm, CALIBRATION_SEEDS + i, each) for i in range(streams)])
-    mass, proof = hits[..., 0], hits[..., 1]
+    hits = map(torch.cat, zip(*(_score_stream(lm, CALIBRATION_SEEDS + i, each) for i in range(streams)), strict=True))
+    mass, proof = hits
     chosen, half = _choose(mass[0::2], proof[0::2], most), slice(1, None, 2)
     recall = {f"recall@{k}": round(_recall(mass[half], proof[half], chosen, k), 3) for k in (1, 4, 8)}
     heads = [divmod(i, lm.query_heads) for i in chosen]
@@ -41,8 +46,12 @@ def calibrate(folder: Path, streams: int = 12, each: int = 16, most: int = 3) ->
     print(f"calibrated on {len(mass)} questions: heads {heads}, on the half not chosen by {recall}", flush=True)
 
 
-def _score_stream(lm: VideoLM, seed: int, each: int) -> Tensor:
-    """`[questions, heads, blocks, 2]`: the mass of every head on every block, and whether it proves the answer."""
+def _score_stream(lm: VideoLM, seed: int, each: int) -> tuple[Tensor, Tensor]:
+    """The mass of every head on every block, and which blocks show what is sought, thing by thing.
+
+    Returns:
+        `[questions, heads, blocks]`, and `[questions, 2, blocks]`, where the only thing stands twice.
+    """
     scene, rng = Scene(seed=seed, busy=0.2), np.random.default_rng([seed, 9])
     moments = gated_moments(scene, SECONDS)[:BLOCKS]
     keys, window = [], lm.new_window()
@@ -54,7 +63,7 @@ def _score_stream(lm: VideoLM, seed: int, each: int) -> Tensor:
             window.append(start + i + 1, new_keys[i], new_values[i])
         keys.append(new_keys)
     blocks = torch.cat(keys).float()  # [n, L, H, T, D]
-    rows = []
+    masses, proofs = [], []
     for kind in KINDS:
         for _ in range(each):
             question = quiz.ask(kind, moments[: -len(window.blocks)], rng)
@@ -62,12 +71,13 @@ def _score_stream(lm: VideoLM, seed: int, each: int) -> Tensor:
                 continue
             asked = lm.ask(window, lm.prompt.question_ids(question.text)).by_layer
             mass = torch.stack([_masses(asked[layer], blocks[:, layer]) for layer in range(lm.geometry.layers)])
-            proof = torch.zeros(BLOCKS)
-            proof[list(question.proof)] = 1
-            padded = torch.zeros(mass.shape[0] * mass.shape[1], BLOCKS)
-            padded[:, : len(moments)] = mass.flatten(0, 1)
-            rows.append(torch.stack([padded, proof.expand_as(padded)], -1))
-    return torch.stack(rows)
+            masses.append(functional.pad(mass.flatten(0, 1), (0, BLOCKS - len(moments))))
+            things = sought(question)
+            proof = torch.zeros(MOST_SOUGHT, BLOCKS)
+            for n in range(MOST_SOUGHT):
+                proof[n, [place.moment for place in things[n % len(things)]]] = 1
+            proofs.append(proof)
+    return torch.stack(masses), torch.stack(proofs)
 
 
 def _masses(queries: Tensor, keys: Tensor) -> Tensor:
@@ -94,6 +104,6 @@ def _choose(mass: Tensor, proof: Tensor, most: int) -> list[int]:
 
 
 def _recall(mass: Tensor, proof: Tensor, heads: list[int], first: int) -> float:
-    """The share of questions with a proving block among the first so many by the heads' mean mass."""
+    """The share of questions with a block for each thing among the first so many by the heads' mean mass."""
     top = mass[:, heads].mean(1).topk(first, -1).indices
-    return float(proof[:, 0].gather(1, top).amax(-1).mean())
+    return float(proof.gather(2, top[:, None].expand(-1, MOST_SOUGHT, -1)).amax(-1).amin(-1).mean())

@@ -287,7 +287,7 @@ class ContextMaker:
                 if row == rows:
                     break
             visible = view.visible if view in few else self._visible(question, moments, past, full)
-            drawn.append(_Placed(question, ids, answer, row, at, visible, _sought(question)))
+            drawn.append(_Placed(question, ids, answer, row, at, visible, sought(question)))
             at += len(ids) + len(answer)
         return drawn
 
@@ -352,12 +352,12 @@ def _ordinals(moments: list[Moment]) -> torch.Tensor:
     return found
 
 
-def _sought(question: Question) -> list[list[Place]]:
+def sought(question: Question) -> list[list[Place]]:
     """What a question looks for, thing after thing; a moment that proves it by what it does not show, as a whole."""
-    sought = [list(places) for places in question.sought or question.shown if places]
-    found = {place.moment for places in sought for place in places}
+    things = [list(places) for places in question.sought or question.shown if places]
+    found = {place.moment for places in things for place in places}
     empty = [moment for moment in question.proof if moment not in found]
-    return [*sought, *([Place(moment, cell) for cell in range(VISUAL_TOKENS)] for moment in empty)]
+    return [*things, *([Place(moment, cell) for cell in range(VISUAL_TOKENS)] for moment in empty)]
 
 
 class _Placed(NamedTuple):
