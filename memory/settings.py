@@ -13,7 +13,8 @@ class MemoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     Attributes:
         folder: the store's folder; made if it is not there.
-        codec: how blocks are packed. `raw16` keeps a 16-bit model's every bit, `raw32` a float32 model's.
+        codec: how blocks are packed. `raw16` keeps a 16-bit model's every bit, `raw32` a float32 model's; `int8`,
+            `int4` and `int2` keep so many bits of each value.
         ram_bytes: packed blocks kept in memory for fast recall.
         disk_bytes: above this the oldest days are dropped; 0 means no limit.
         keep_days: days older than this are dropped; 0 means for ever.
@@ -23,7 +24,7 @@ class MemoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """
 
     folder: str = "longwatch-data"
-    codec: Literal["raw16", "raw32", "int4"] = "int4"
+    codec: Literal["raw16", "raw32", "int8", "int4", "int2"] = "int4"
     ram_bytes: Annotated[int, Meta(ge=1 << 20)] = 1 << 30
     disk_bytes: Annotated[int, Meta(ge=0)] = 0
     keep_days: Annotated[float, Meta(ge=0)] = 30.0

@@ -44,17 +44,20 @@ def test_a_raw_block_comes_back_bit_for_bit(codec: str, dtype: torch.dtype) -> N
     layers=st.integers(1, 4),
     heads=st.integers(1, 3),
     tokens=st.integers(1, 33),
-    half_dim=st.integers(1, 16),
+    quarter_dim=st.integers(1, 8),
     seed=st.integers(0, 999),
+    bits=st.sampled_from((2, 4, 8)),
 )
-def test_int4_is_within_half_a_step_of_its_channels_range(
-    layers: int, heads: int, tokens: int, half_dim: int, seed: int
+def test_an_int_codec_is_within_half_a_step_of_its_channels_range(
+    layers: int, heads: int, tokens: int, quarter_dim: int, seed: int, bits: int
 ) -> None:
-    keys, values = tensors((layers, heads, tokens, 2 * half_dim), torch.float32, seed)
-    data = memoryview(CODECS["int4"].pack(keys, values))
-    back = CODECS["int4"].unpack(data, Geometry(layers, heads, 2 * half_dim), tokens, torch.float32)
+    keys, values = tensors((layers, heads, tokens, 4 * quarter_dim), torch.float32, seed)
+    codec = CODECS[f"int{bits}"]
+    data = memoryview(codec.pack(keys, values))
+    assert len(data) == keys.numel() * 2 * bits // 8 + 4 * layers * heads * (4 * quarter_dim + tokens)
+    back = codec.unpack(data, Geometry(layers, heads, 4 * quarter_dim), tokens, torch.float32)
     for original, restored, axis in ((keys, back[0], 2), (values, back[1], 3)):
-        step = (original.amax(axis, keepdim=True) - original.amin(axis, keepdim=True)) / 15
+        step = (original.amax(axis, keepdim=True) - original.amin(axis, keepdim=True)) / (2**bits - 1)
         slack = 0.01 * original.abs().amax() + 1e-5  # the range itself is kept in 16 bits
         assert ((original - restored).abs() <= 0.5 * step + slack).all()
 
@@ -67,7 +70,14 @@ def test_int4_takes_a_quarter_of_raw16_and_the_ranges_no_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("codec", "dtype"), [("raw16", torch.bfloat16), ("raw32", torch.float32), ("int4", torch.float32)]
+    ("codec", "dtype"),
+    [
+        ("raw16", torch.bfloat16),
+        ("raw32", torch.float32),
+        ("int8", torch.float32),
+        ("int4", torch.float32),
+        ("int2", torch.float32),
+    ],
 )
 def test_one_heads_keys_equal_those_of_the_whole_block(codec: str, dtype: torch.dtype) -> None:
     record = read_record(write_record(block(dtype), CODECS[codec], FINGERPRINT), FINGERPRINT, "it")
