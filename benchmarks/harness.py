@@ -74,7 +74,13 @@ class Rig(NamedTuple):
 
 
 @contextmanager
-def rig(source: SourceConfig, model: ModelConfig, *, ram_bytes: int = 1 << 30, recall_blocks: int = 4) -> Iterator[Rig]:
+def rig(
+    source: SourceConfig,
+    model: ModelConfig,
+    *,
+    ram_bytes: int = 1 << 30,
+    recall_blocks: int = RetrievalConfig().recall_blocks,
+) -> Iterator[Rig]:
     """A rig on a temporary store; the stream is being captured. What the daemon would log goes to stderr."""
     set_up(level="warning", as_json=False)
     with tempfile.TemporaryDirectory() as folder:

@@ -100,7 +100,7 @@ class Bench:
         if name == "recent":
             return old[::-1]
         if name == "uniform":
-            spread = [np.linspace(0, len(old) - 1, k).round().astype(int).tolist() for k in (4, *DEPTHS[2:])]
+            spread = [np.linspace(0, len(old) - 1, k).round().astype(int).tolist() for k in DEPTHS[1:]]
             return [old[i] for i in dict.fromkeys(i for some in spread for i in some)] if old else []
         if name == "oracle":
             return proof
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=93_001)
     parser.add_argument("--busy", type=float, default=0.12)
     parser.add_argument("--each", type=int, default=12, help="questions of each kind")
-    parser.add_argument("--blocks", type=int, default=4, help="blocks that are recalled")
+    parser.add_argument("--blocks", type=int, default=RetrievalConfig().recall_blocks, help="blocks that are recalled")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     console = Console(stderr=True)

@@ -22,7 +22,7 @@ class RetrievalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """
 
     retriever: Literal["heads", "rekv", "recent"] = "heads"
-    recall_blocks: Annotated[int, Meta(ge=0, le=1024)] = 4
+    recall_blocks: Annotated[int, Meta(ge=0, le=1024)] = 12
     span_blocks: Annotated[int, Meta(ge=0, le=1024)] = 24
     recall_tokens: Annotated[int, Meta(ge=0)] = 16384
     candidates: Annotated[int, Meta(ge=1, le=4096)] = 48
