@@ -2,9 +2,10 @@
 
 A context is laid out as the daemon lays one out (`sink | recalled frames | recent frames | question`). The recalled
 frames are pieces of a stream, long or short, and a frame has seen only those of its own piece. The questions stand in
-rows behind the frames and cannot see each other. Some see every frame, some a random few (whose keys then also tell of
-frames that are not there, as those of recalled blocks do), some only the proof and the recent ones, some only the
-frames of the time that they are about, and some only the recent ones: those learn nothing but where to look.
+rows behind the frames and cannot see each other. Frames may be hidden from all of them and take no place: only the
+frame behind them has seen them, as when single blocks come back. Of the others, some questions see every frame, some a
+random few, some only the proof and the recent ones, some only the frames of the time that they are about, and some only
+the recent ones: those learn nothing but where to look.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Drawn(NamedTuple):
     moments: list[Moment]
     visual: torch.Tensor  # [F, 16, 256]
     follows: list[bool]  # whether a frame comes right behind the one before it
+    places: list[int]  # where each frame stands in the laid-out context
+    kept: list[int]  # the frames that are not hidden
 
 
 def pictures(moments: list[Moment], variant: int, rng: np.random.Generator) -> torch.Tensor:
@@ -118,17 +121,26 @@ class ContextMaker:
         self._brackets = (tokenizer("[14:00:00]").input_ids[0], tokenizer("[14:00:00]").input_ids[-1])
 
     def batch(
-        self, contexts: int, past: int, recent: int, rows: int, weights: dict[str, float], *, full: bool = False
+        self,
+        contexts: int,
+        past: int,
+        recent: int,
+        rows: int,
+        hidden: int,
+        weights: dict[str, float],
+        *,
+        full: bool = False,
     ) -> Batch:
         """Contexts of so many recalled and recent frames; `full` lets every question see every frame.
 
         Args:
             rows: rows of 48 tokens that are filled with questions.
+            hidden: frames before each recalled one that only it has seen.
             weights: how often each kind is asked.
         """
-        frames = past + recent
-        drawn = [self._context(past, recent) for _ in range(contexts)]
-        asked = [self._questions(moments, past, rows, weights, full) for moments, *_ in drawn]
+        drawn = [self._context(past, recent, hidden) for _ in range(contexts)]
+        frames, recalled = len(drawn[0].moments), len(drawn[0].moments) - recent
+        asked = [self._questions(d.moments, d.kept, recalled, rows, weights, full) for d in drawn]
         things = max(sum(len(placed.sought) for placed in questions) for questions in asked)
         parts = max(sum(len(placed.question.shown) for placed in questions) for questions in asked)
         shape = (contexts, rows, ROW_TOKENS)
@@ -141,13 +153,14 @@ class ContextMaker:
             question_positions=torch.zeros(shape, dtype=torch.long),
             question=torch.full(shape, -1),
             seen=torch.zeros(*shape, frames, dtype=torch.bool),
-            follows=torch.tensor([follows for *_, follows in drawn]),
+            places=torch.tensor([d.places for d in drawn]),
+            follows=torch.tensor([d.follows for d in drawn]),
         )
-        clocks = [[self._clock_ids(moment) for moment in moments] for moments, *_ in drawn]
+        clocks = [[self._clock_ids(moment) for moment in d.moments] for d in drawn]
         b = Batch(
             packed=packed,
             clock_ids=torch.tensor([[ids for ids, _ in row] for row in clocks]),
-            visual=torch.stack([visual for _, visual, _ in drawn]),
+            visual=torch.stack([d.visual for d in drawn]),
             digits=torch.tensor([[digits for _, digits in row] for row in clocks]),
             spoken=torch.full((*shape, 6), -1),
             ids=torch.zeros(shape, dtype=torch.long),
@@ -158,7 +171,7 @@ class ContextMaker:
             part=torch.full(shape, -1),
             sought=torch.zeros(contexts, things, frames, VISUAL_TOKENS, dtype=torch.bool),
             seeker=torch.full((contexts, things), -1),
-            ordinals=torch.stack([_ordinals(moments) for moments, *_ in drawn]),
+            ordinals=torch.stack([_ordinals(d.moments) for d in drawn]),
             kinds=[[placed.question.kind for placed in questions] for questions in asked],
         )
         for i, questions in enumerate(asked):
@@ -208,30 +221,38 @@ class ContextMaker:
         ids = [of_slot[digit] for of_slot, digit in zip(self._digit_ids, digits, strict=True)]
         return [self._brackets[0], *ids, self._brackets[1]], digits
 
-    def _context(self, past: int, recent: int) -> Drawn:
+    def _context(self, past: int, recent: int, hidden: int) -> Drawn:
         """Frames of which the last `recent` are contiguous, and the recalled ones a run or pieces from anywhere."""
-        rng = self.rng
+        rng, length = self.rng, hidden + 1
         stream = self.streams[int(rng.integers(len(self.streams)))]
-        now = int(rng.integers(past + recent + 8, len(stream.moments)))
+        now = int(rng.integers(past * length + recent + 8, len(stream.moments)))
         old = now - recent + 1
-        scattered = past >= SCATTERED and rng.random() < 0.7
+        scattered = hidden > 0 or (past >= SCATTERED and rng.random() < 0.7)
         if scattered:
-            recalled = self._pieces(past, old, stream.telling)
+            recalled = self._pieces(past * length, old, stream.telling, length if hidden else None)
         else:
             begin = int(rng.integers(0, old - past + 1))
             recalled = list(range(begin, begin + past))
         chosen = [*recalled, *range(old, now + 1)]
         follows = [False, *(after == before + 1 for before, after in pairwise(chosen))]
+        places, kept = list(range(len(chosen))), list(range(len(chosen)))
+        if hidden:
+            follows[: len(recalled)] = [i % length > 0 for i in range(len(recalled))]
+            follows[len(recalled)] = False
+            places = [i // length + i % length for i in range(len(recalled))]
+            places += range(past + hidden, past + hidden + recent)
+            kept = [*range(hidden, len(recalled), length), *range(len(recalled), len(chosen))]
         moments = [stream.moments[i] for i in chosen]
         if scattered and rng.random() < 0.7:
-            moments[:past] = self._hours_apart(moments[:past], follows[:past], moments[past].time_ns)
+            count = len(recalled)
+            moments[:count] = self._hours_apart(moments[:count], follows[:count], moments[count].time_ns)
         shift = int(rng.integers(86_400)) * SECOND_NS
         moments = [Moment(m.time_ns + shift, m.until_ns + shift, m.state) for m in moments]
-        return Drawn(moments, stream.visual[chosen], follows)
+        return Drawn(moments, stream.visual[chosen], follows, places, kept)
 
-    def _pieces(self, count: int, old: int, telling: list[int]) -> list[int]:
+    def _pieces(self, count: int, old: int, telling: list[int], length: int | None) -> list[int]:
         """So many indices below `old`, a few in a row, now and then with a story among them."""
-        length = PIECES[int(self.rng.integers(len(PIECES)))]
+        length = length or PIECES[int(self.rng.integers(len(PIECES)))]
         length = length if count % length == 0 else 1
         offset = int(self.rng.integers(old % length + 1))
         begins = self.rng.choice(old // length, count // length, replace=False)
@@ -259,14 +280,14 @@ class ContextMaker:
         return moved
 
     def _questions(
-        self, moments: list[Moment], past: int, rows: int, weights: dict[str, float], full: bool
+        self, moments: list[Moment], kept: list[int], past: int, rows: int, weights: dict[str, float], full: bool
     ) -> list[_Placed]:
-        """Questions until the rows are full."""
+        """Questions about the kept frames until the rows are full."""
         rng, drawn = self.rng, []
         kinds, chance = list(weights), np.cumsum(list(weights.values()))
-        everything = _View(moments, range(len(moments)), rng)
-        old = _View(moments, range(past or len(moments)), rng)
-        few = [] if full or not past else [_View(moments, self._few(past, len(moments)), rng) for _ in range(FEW_VIEWS)]
+        everything = _View(moments, kept, rng)
+        old = _View(moments, [i for i in kept if i < (past or len(moments))], rng)
+        few = [] if full or not past else [_View(moments, self._few(kept, past), rng) for _ in range(FEW_VIEWS)]
         row, at = 0, 0
         misses = 0
         while row < rows and misses < 60:
@@ -286,27 +307,31 @@ class ContextMaker:
                 row, at = row + 1, 0
                 if row == rows:
                     break
-            visible = view.visible if view in few else self._visible(question, moments, past, full)
+            visible = view.visible if view in few else self._visible(question, moments, kept, past, full)
             drawn.append(_Placed(question, ids, answer, row, at, visible, sought(question)))
             at += len(ids) + len(answer)
         return drawn
 
-    def _few(self, past: int, frames: int) -> list[int]:
-        """Indices of some of the recalled frames, and of the recent ones."""
+    def _few(self, kept: list[int], past: int) -> list[int]:
+        """Some of the recalled frames, and the recent ones."""
         share = 0.1 + 0.5 * self.rng.random()
-        return [i for i in range(frames) if i >= past or self.rng.random() < share]
+        return [i for i in kept if i >= past or self.rng.random() < share]
 
-    def _visible(self, question: Question, moments: list[Moment], past: int, full: bool) -> torch.Tensor:
-        """`[F]` bool: which frames a question sees."""
-        visible = torch.ones(len(moments), dtype=torch.bool)
+    def _visible(
+        self, question: Question, moments: list[Moment], kept: list[int], past: int, full: bool
+    ) -> torch.Tensor:
+        """`[F]` bool: which of the kept frames a question sees."""
+        visible = torch.zeros(len(moments), dtype=torch.bool)
+        visible[kept] = True
         draw = 0.0 if full else self.rng.random()
         if draw < ALL_SEEN:
             return visible
         if draw < IN_SPAN_SEEN and (span := span_in_words(question.text, moments[-1].until_ns)):
-            return torch.tensor([span.touches(m.time_ns, m.until_ns) for m in moments])
+            return visible & torch.tensor([span.touches(m.time_ns, m.until_ns) for m in moments])
         visible[:past] = False
         if draw < PROOF_SEEN:
-            some = self.rng.choice(past, min(past, 4), replace=False).tolist()
+            recalled = [i for i in kept if i < past]
+            some = self.rng.permutation(recalled)[:4].astype(int).tolist()
             visible[list(question.proof) or some] = True
         return visible
 

@@ -36,20 +36,25 @@ SAVE_SECONDS, TELL_STEPS, TEST_STEPS = 240, 20, 300
 
 
 class Shape(NamedTuple):
-    """Contexts of one size: how many, of how many recalled and recent frames, with how many rows of questions."""
+    """Contexts of one size: how many, of how many recalled and recent frames, with how many rows of questions.
+
+    `hidden` frames before each recalled one are seen by it alone.
+    """
 
     contexts: int
     past: int
     recent: int
     rows: int
+    hidden: int = 0
 
 
 _ONE, _FEW, _NEAR = Shape(32, 0, 1, 2), Shape(24, 2, 2, 4), Shape(16, 2, 4, 6)
 _SOME, _MANY = Shape(12, 4, 4, 7), Shape(4, 28, 4, 16)
+_SINGLE = Shape(4, 7, 4, 12, hidden=3)
 CURRICULUM = (  # until this share of the time: shapes in turn
     (0.08, (_FEW,)),
     (0.4, (_SOME, _NEAR, _SOME, _MANY)),
-    (1.0, (_SOME, _MANY, _NEAR, _MANY, _ONE, _MANY)),
+    (1.0, (_SOME, _MANY, _SINGLE, _MANY, _ONE, _MANY, _NEAR, _SINGLE)),
 )
 TEST_SHAPES = (Shape(16, 2, 4, 8), Shape(24, 4, 4, 10), Shape(10, 28, 4, 16))
 

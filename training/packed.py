@@ -32,6 +32,7 @@ class Packed:
     question_positions: Tensor  # [B, R, W], counted from the end of the frames
     question: Tensor  # [B, R, W], which question a token belongs to; -1 is padding
     seen: Tensor  # [B, R, W, F] bool, the frames that a question token may see
+    places: Tensor  # [B, F], which frame of the laid-out context each one is; hidden ones overlap with others
     follows: Tensor  # [B, F] bool, whether a frame comes right behind the one before it, and so saw it
 
     @property
@@ -73,10 +74,11 @@ def _bias(allowed: Tensor) -> Tensor:
 
 
 def positions(p: Packed) -> Tensor:
-    """`[B, N]`: consecutive over sink and frames; every question begins behind the last frame."""
-    count = p.question_positions.shape[0]
-    frames = torch.arange(p.end).expand(count, -1)
-    return torch.cat([frames, p.end + p.question_positions.flatten(1)], 1)
+    """`[B, N]`: consecutive over sink and places; every question begins behind the last frame."""
+    sink = torch.arange(p.sink).expand(len(p.places), -1)
+    frames = p.sink + p.places[..., None] * p.frame_tokens + torch.arange(p.frame_tokens)
+    end = p.sink + (p.places.amax(1, keepdim=True) + 1) * p.frame_tokens
+    return torch.cat([sink, frames.flatten(1), end + p.question_positions.flatten(1)], 1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

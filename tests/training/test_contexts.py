@@ -20,8 +20,8 @@ class Watching(ContextMaker):
 
     drawn: list[list[Moment]]
 
-    def _context(self, past: int, recent: int) -> Drawn:
-        drawn = super()._context(past, recent)
+    def _context(self, past: int, recent: int, hidden: int) -> Drawn:
+        drawn = super()._context(past, recent, hidden)
         self.drawn.append(drawn.moments)
         return drawn
 
@@ -31,7 +31,7 @@ def made() -> tuple[Watching, Batch]:
     moments = gated_moments(Scene(seed=1, busy=0.5), 900)
     maker = Watching([Stream(moments, torch.randn(len(moments), 16, 256), telling(moments))], build(), 3)
     maker.drawn = []
-    return maker, maker.batch(24, 4, 4, 8, dict.fromkeys(QUESTION_KINDS, 1.0), full=True)
+    return maker, maker.batch(24, 4, 4, 8, 0, dict.fromkeys(QUESTION_KINDS, 1.0), full=True)
 
 
 def test_the_word_that_names_a_colour_is_written_looking_at_a_thing_of_that_colour(
@@ -69,6 +69,20 @@ def test_ordinals_count_the_things_of_a_frame(made: tuple[Watching, Batch]) -> N
             if len(set(cells)) == len(cells):
                 assert [int(ordinals[cell]) for cell in cells] == [min(n, 4) for n in range(1, len(cells) + 1)]
                 assert int((ordinals > 0).sum()) == len(cells)
+
+
+def test_hidden_frames_are_seen_by_the_frame_behind_them_and_by_no_question(made: tuple[Watching, Batch]) -> None:
+    maker, _ = made
+    b = maker.batch(6, 3, 2, 6, 3, dict.fromkeys(QUESTION_KINDS, 1.0))
+    p = b.packed
+    hidden = torch.tensor([i < 12 and i % 4 < 3 for i in range(14)])
+    assert not p.seen[p.question >= 0][:, hidden].any()
+    assert p.seen[p.question >= 0][:, ~hidden].any()
+    assert p.follows[:, :12].tolist() == [[i % 4 > 0 for i in range(12)]] * 6
+    assert p.places[0, ~hidden].tolist() == [3, 4, 5, 6, 7]  # as a recalled block stands beside the next
+    assert p.places[0, :4].tolist() == [0, 1, 2, 3]
+    assert not b.shown[:, :, hidden].any()
+    assert not b.sought[:, :, hidden].any()
 
 
 def test_a_kind_that_goes_badly_is_asked_more_often() -> None:

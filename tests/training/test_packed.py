@@ -37,17 +37,18 @@ def dense_mask(p: Packed, i: int) -> Tensor:
     return allowed
 
 
-@pytest.mark.parametrize(("past", "recent"), [(4, 3), (2, 5)])
-def test_packed_attention_is_attention_under_a_dense_mask(past: int, recent: int) -> None:
+@pytest.mark.parametrize(("past", "recent", "hidden"), [(4, 3, 0), (2, 5, 0), (2, 2, 2)])
+def test_packed_attention_is_attention_under_a_dense_mask(past: int, recent: int, hidden: int) -> None:
     torch.manual_seed(0)
     text = new_model().model.language_model.eval()
     moments = gated_moments(Scene(seed=1, busy=0.5), 400)
     stream = Stream(moments, torch.randn(len(moments), 16, 256), telling(moments))
     maker = ContextMaker([stream], build(), 3)
-    b = maker.batch(3, past, recent, 2, dict.fromkeys(QUESTION_KINDS, 1.0))
+    b = maker.batch(3, past, recent, 2, hidden, dict.fromkeys(QUESTION_KINDS, 1.0))
     p = b.packed
-    p.follows = torch.ones(3, past + recent, dtype=torch.bool)
-    p.follows[1], p.follows[2, 2] = False, False
+    if not hidden:
+        p.follows = torch.ones(3, past + recent, dtype=torch.bool)
+        p.follows[1], p.follows[2, 2] = False, False
     x = torch.randn(3, p.end + p.rows * p.row_tokens, 256) / 16
     dense = torch.stack([dense_mask(p, i) for i in range(3)])[:, None]
     with torch.inference_mode():
