@@ -34,8 +34,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines")]
 StreamOption = Annotated[Optional[str], typer.Option(help="which stream, where there are several")]  # noqa: UP045
 TimeOption = Annotated[Optional[str], typer.Option(help="14:03, 14:03:20, 2026-03-02T14:03 or -10m")]  # noqa: UP045
 Zone = Annotated[str, typer.Option("--tz", help="time zone of the times given and shown: UTC, local, Europe/Berlin")]
-_FORGET_SECONDS = 3600.0  # the days that held it are written anew
 Folder = Annotated[Path, typer.Option("--pictures", help="folder for the evidence pictures")]
+_FORGET_SECONDS = 3600.0  # the days that held it are written anew
 
 
 @app.command()

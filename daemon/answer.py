@@ -29,10 +29,11 @@ _TOKENS_A_STEP = 4
 _log = get_logger("answer")
 
 
-class InWindow(NamedTuple):
-    """A block of the recent window, with its keys and values `[L, H, T, D]`."""
+class Seen(NamedTuple):
+    """A block in the context, with its keys and values `[L, H, T, D]`. `origin` as in `Evidence`."""
 
     info: BlockInfo
+    origin: str
     keys: torch.Tensor
     values: torch.Tensor
 
@@ -83,9 +84,9 @@ class Answer:
         # 2. Back before the model's eyes: sink | recalled | window.
         with self._tiers.pinned(self._stream.name, [hit.info.block_id for hit in hits]):
             recalled = self._fetch(hits)
-        recent = self._recent(span, recalled)
-        evidence = self._evidence(recalled, recent, hits, queries)
-        context = self._lay_out(recalled, recent)
+        seen = [*recalled, *self._recent(span, anything_recalled=bool(recalled))]
+        evidence = self._evidence(seen, hits, queries)
+        context = self._lay_out(seen)
         yield
         # 3. Tokens, and what they rest on.
         text, tokens, stopped = yield from self._decode(context, ids)
@@ -98,7 +99,7 @@ class Answer:
                 since_ns=span.since_ns if span else None,
                 until_ns=span.until_ns if span else None,
                 gaps=self._stream.gaps(span) if span else [],
-                recalled=[block.block_id for block in recalled],
+                recalled=[block.info.block_id for block in recalled],
                 tokens=tokens,
                 ttft_ms=(self._first_token - self._began) * 1e3,
                 total_ms=(time.perf_counter() - self._began) * 1e3,
@@ -129,7 +130,7 @@ class Answer:
         fitting = config.recall_tokens // max((info.tokens for info in infos), default=1)
         return over_span(hits, infos, min(config.span_blocks, fitting))
 
-    def _fetch(self, hits: list[Hit]) -> list[Block]:
+    def _fetch(self, hits: list[Hit]) -> list[Seen]:
         """The hits' blocks in time order; a damaged one is left out and said so."""
         blocks: list[Block] = []
         for hit in hits:
@@ -137,9 +138,10 @@ class Answer:
                 blocks += self._tiers.fetch(self._stream.name, [hit.info.block_id])
             except (CorruptBlock, BlockNotFound) as exc:  # or forgotten since it was ranked
                 _log.warning("block left out", stream=self._stream.name, error=str(exc))
-        return sorted(blocks, key=lambda block: (block.start_ns, block.block_id))
+        blocks.sort(key=lambda block: (block.start_ns, block.block_id))
+        return [Seen(block.info, "recalled", block.keys, block.values) for block in blocks]
 
-    def _recent(self, span: Span | None, recalled: list[Block]) -> list[InWindow]:
+    def _recent(self, span: Span | None, *, anything_recalled: bool) -> list[Seen]:
         """The window's blocks that bear on the question: all of them, or where it names a time, those of that time.
 
         Where the memory holds nothing of that time, the window stands for what there is.
@@ -147,17 +149,16 @@ class Answer:
         window = self._stream.window
         known = self._stream.retriever.index.by_id([block.block_id for block in window.blocks])
         infos = {info.block_id: info for info in known}
-        everything = [InWindow(infos[i], keys, values) for i, keys, values in window.parts() if i in infos]
+        everything = [Seen(infos[i], "window", keys, values) for i, keys, values in window.parts() if i in infos]
         if span is None:
             return everything
         of_then = [block for block in everything if span.touches(block.info.start_ns, block.info.end_ns)]
-        return of_then if of_then or recalled else everything
+        return of_then if of_then or anything_recalled else everything
 
-    def _lay_out(self, recalled: list[Block], recent: list[InWindow]) -> Context:
+    def _lay_out(self, seen: list[Seen]) -> Context:
         window = self._stream.window
         sink = (window.keys[:, :, : window.sink_tokens], window.values[:, :, : window.sink_tokens])
-        parts = [(block.keys, block.values) for block in recalled] + [(block.keys, block.values) for block in recent]
-        return self._model.lay_out([sink, *parts])
+        return self._model.lay_out([sink, *((block.keys, block.values) for block in seen)])
 
     def _decode(self, context: Context, ids: list[int]) -> Generator[None, None, tuple[str, int, str]]:
         """Prefills the question and decodes, a few tokens a step. Returns text, tokens and why it stopped."""
@@ -179,29 +180,30 @@ class Answer:
             self.emit(Delta(request_id=request.request_id, text=piece))
         return detokenizer.text, tokens, stopped
 
-    def _evidence(
-        self, recalled: list[Block], recent: list[InWindow], hits: list[Hit], queries: dict[int, torch.Tensor]
-    ) -> list[Evidence]:
-        """The blocks in the context by the share of the retrieval heads' attention that each gets."""
-        rows = [(block.info, "recalled") for block in recalled]
-        scores = {hit.info.block_id: hit.score for hit in hits}
+    def _evidence(self, seen: list[Seen], hits: list[Hit], queries: dict[int, torch.Tensor]) -> list[Evidence]:
+        """The blocks in the context by the share of the retrieval heads' attention that each gets.
+
+        Without heads, the recalled ones by the retriever's own score.
+        """
         if self._heads is not None and queries:
-            rows += [(block.info, "window") for block in recent]
-            keys = [self._keys_of_heads(k) for k in [*(b.keys for b in recalled), *(b.keys for b in recent)]]
-            if keys:
-                mass = attention_mass(self._heads.queries(queries), keys).tolist()
-                scores = {info.block_id: share for (info, _), share in zip(rows, mass, strict=True)}
-        rows.sort(key=lambda row: -scores[row[0].block_id])
+            keys = [self._keys_of_heads(block.keys) for block in seen]
+            mass = attention_mass(self._heads.queries(queries), keys).tolist() if keys else []
+            scores = {block.info.block_id: share for block, share in zip(seen, mass, strict=True)}
+        else:
+            scores = {hit.info.block_id: hit.score for hit in hits}
+        ranked = sorted(
+            (block for block in seen if block.info.block_id in scores), key=lambda block: -scores[block.info.block_id]
+        )
         return [
             Evidence(
-                block_id=info.block_id,
-                start_ns=info.start_ns,
-                end_ns=info.end_ns,
-                score=scores[info.block_id],
-                origin=origin,
-                picture=self._tiers.picture(self._stream.name, info.block_id) if self.request.pictures else b"",
+                block_id=block.info.block_id,
+                start_ns=block.info.start_ns,
+                end_ns=block.info.end_ns,
+                score=scores[block.info.block_id],
+                origin=block.origin,
+                picture=self._tiers.picture(self._stream.name, block.info.block_id) if self.request.pictures else b"",
             )
-            for info, origin in rows[:EVIDENCE_BLOCKS]
+            for block in ranked[:EVIDENCE_BLOCKS]
         ]
 
     def _keys_of_heads(self, keys: torch.Tensor) -> torch.Tensor:

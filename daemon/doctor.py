@@ -92,7 +92,7 @@ def examine_memory(
         files = day_files(folder)
         for done, file in enumerate(files):
             told(done, len(files))
-            day = examine(file, fingerprint, repair=repair)
+            day = examine(file, fingerprint, config.memory.map_bytes, repair=repair)
             yield Finding("memory", "ok" if day.healthy else "bad", str(day))
     finally:
         os.close(lock)

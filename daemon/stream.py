@@ -69,7 +69,7 @@ class Stream:
         self.encode_error = ""
         self.last: BlockInfo | None = None  # the block that a still scene extends
         self._restore()
-        self._next_id = max(self.last.block_id if self.last is not None else 0, tiers.store.last_id(name)) + 1
+        self._next_id = tiers.store.last_id(name) + 1
         self._unwatched_since = self.last.end_ns if self.last is not None else 0
 
     def start(self) -> None:

@@ -1,6 +1,6 @@
 """Examines a store value by value, and repairs it.
 
-Each day is read in a process of its own, `python -m longwatch.memory.examine FILE`: LMDB maps its files, and a broken
+Each day is read in a process of its own, `python -m longwatch.memory.examine`: LMDB maps its files, and a broken
 one may take its reader down.
 """
 
@@ -19,7 +19,6 @@ from .errors import FingerprintMismatch, StorageError
 from .partition import Partition
 from .record import read_record
 
-_MAP_BYTES = 64 << 30
 _SHOWN = 3
 
 
@@ -59,15 +58,16 @@ class Day(NamedTuple):
         return f"{self.stream} {self.day}: {found}{f'; {self.repaired}' if self.repaired else ''}"
 
 
-def examine(file: Path, fingerprint: str, *, repair: bool) -> Day:
+def examine(file: Path, fingerprint: str, map_bytes: int, *, repair: bool) -> Day:
     """Examines the file of a day in a process of its own.
 
     Args:
         fingerprint: hex digest of the model whose blocks belong here.
+        map_bytes: as in `MemoryConfig`.
         repair: remove what is damaged; a file that cannot be read is set aside as `data.mdb.broken-TIME`.
     """
     stream, day = file.parts[-3:-1]
-    command = [sys.executable, "-m", "longwatch.memory.examine", str(file), "--fingerprint", fingerprint]
+    command = [sys.executable, "-m", "longwatch.memory.examine", str(file), fingerprint, str(map_bytes)]
     done = subprocess.run([*command, *(["--repair"] if repair else [])], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         found = json.loads(done.stdout)
@@ -84,8 +84,8 @@ def examine(file: Path, fingerprint: str, *, repair: bool) -> Day:
     return Day(stream, day, 0, {}, broken=broken, repaired=f"set aside as {aside.name}")
 
 
-def _examine_here(file: Path, fingerprint: str, repair: bool) -> dict[str, Any]:
-    partition = Partition(file.parent, _MAP_BYTES)
+def _examine_here(file: Path, fingerprint: str, map_bytes: int, repair: bool) -> dict[str, Any]:
+    partition = Partition(file.parent, map_bytes)
     foreign = 0
 
     def check(value: bytes) -> None:
@@ -109,11 +109,12 @@ def main() -> None:
     """Prints what was found as JSON; exit code 1 where the file cannot be read."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--fingerprint", required=True)
+    parser.add_argument("fingerprint")
+    parser.add_argument("map_bytes", type=int)
     parser.add_argument("--repair", action="store_true")
     options = parser.parse_args()
     try:
-        print(json.dumps(_examine_here(options.file, options.fingerprint, options.repair)))
+        print(json.dumps(_examine_here(options.file, options.fingerprint, options.map_bytes, options.repair)))
     except StorageError as exc:
         print(exc, file=sys.stderr)
         sys.exit(1)

@@ -72,8 +72,6 @@ class HeadsRetriever:
             candidates = [info for info in self.index.infos(span) if info.block_id not in exclude]
         else:
             candidates = self._candidates(asked, span, exclude)
-        if not candidates:
-            return []
         candidates, keys = self._readable(candidates)
         if not candidates:
             return []

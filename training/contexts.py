@@ -83,7 +83,7 @@ def telling(moments: list[Moment]) -> list[int]:
 
 @dataclass
 class Batch:
-    """Contexts of equally many frames. Shapes as in `Packed`; `Q` questions."""
+    """Contexts of equally many frames. Shapes as in `Packed`; `P` parts of answers, `S` things sought."""
 
     packed: Packed
     clock_ids: torch.Tensor  # [B, F, 8]
@@ -307,7 +307,7 @@ class ContextMaker:
                 row, at = row + 1, 0
                 if row == rows:
                     break
-            visible = view.visible if view in few else self._visible(question, moments, kept, past, full)
+            visible = view.visible if view in few else self._visible(question, moments, everything, past, full)
             drawn.append(_Placed(question, ids, answer, row, at, visible, sought(question)))
             at += len(ids) + len(answer)
         return drawn
@@ -318,19 +318,18 @@ class ContextMaker:
         return [i for i in kept if i >= past or self.rng.random() < share]
 
     def _visible(
-        self, question: Question, moments: list[Moment], kept: list[int], past: int, full: bool
+        self, question: Question, moments: list[Moment], everything: _View, past: int, full: bool
     ) -> torch.Tensor:
         """`[F]` bool: which of the kept frames a question sees."""
-        visible = torch.zeros(len(moments), dtype=torch.bool)
-        visible[kept] = True
+        visible = everything.visible.clone()
         draw = 0.0 if full else self.rng.random()
         if draw < ALL_SEEN:
             return visible
         if draw < IN_SPAN_SEEN and (span := span_in_words(question.text, moments[-1].until_ns)):
             return visible & torch.tensor([span.touches(m.time_ns, m.until_ns) for m in moments])
+        recalled = visible[:past].nonzero().flatten().tolist()
         visible[:past] = False
         if draw < PROOF_SEEN:
-            recalled = [i for i in kept if i < past]
             some = self.rng.permutation(recalled)[:4].astype(int).tolist()
             visible[list(question.proof) or some] = True
         return visible
