@@ -158,7 +158,8 @@ class Answer:
     def _lay_out(self, seen: list[Seen]) -> Context:
         window = self._stream.window
         sink = (window.keys[:, :, : window.sink_tokens], window.values[:, :, : window.sink_tokens])
-        return self._model.lay_out([sink, *((block.keys, block.values) for block in seen)])
+        recalled = sum(block.origin != "window" for block in seen)
+        return self._model.lay_out([sink, *((block.keys, block.values) for block in seen)], recalled=recalled)
 
     def _decode(self, context: Context, ids: list[int]) -> Generator[None, None, tuple[str, int, str]]:
         """Prefills the question and decodes, a few tokens a step. Returns text, tokens and why it stopped."""

@@ -175,18 +175,20 @@ def _frame_plan(
 
 
 class Context:
-    """A laid-out context at positions 0, 1, 2, …: rotated once, and extended by what is prefilled and decoded.
+    """A laid-out context: rotated once, and extended by what is prefilled and decoded.
 
     Args:
         keys, values: `[L, H, C, D]`, keys before rotary.
+        positions: `[C]`, rising; what is added comes right behind the last.
         room: tokens that may be added before the buffers grow.
     """
 
-    def __init__(self, rotation: Rotation, keys: Tensor, values: Tensor, room: int) -> None:
+    def __init__(self, rotation: Rotation, keys: Tensor, values: Tensor, positions: Tensor, room: int) -> None:
         layers, heads, tokens, dim = keys.shape
         self._rotation, self.tokens = rotation, tokens
         self._keys, self._values = (x.new_empty(layers, heads, tokens + room, dim) for x in (keys, values))
-        angles = rotation.angles(torch.arange(tokens, device=keys.device)[None], keys)
+        self._left_out = int(positions[-1]) + 1 - tokens if tokens else 0  # positions that nothing stands at
+        angles = rotation.angles(positions[None], keys)
         self._keys[:, :, :tokens] = rotation.turn(keys, angles)
         self._values[:, :, :tokens] = values
         self._angles: tuple[Tensor, Tensor] | None = None
@@ -197,7 +199,7 @@ class Context:
     def begin(self, tokens: int) -> None:
         """Prepares a forward of so many new tokens: their angles, mask and room."""
         positions = torch.arange(self.tokens, self.tokens + tokens, device=self._keys.device)
-        self._angles = self._rotation.angles(positions[None], self._keys)
+        self._angles = self._rotation.angles(positions[None] + self._left_out, self._keys)
         seen = torch.arange(self.tokens + tokens, device=self._keys.device)
         self._mask = None if tokens == 1 else seen[None] <= positions[:, None]
         self._pending = tokens

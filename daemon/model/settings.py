@@ -18,6 +18,9 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         window_tokens: the newest tokens that a frame and a question always see.
         chunk_frames: frames prefilled at once, at most.
         chunk_tokens: question tokens prefilled at once, at most.
+        spread_tokens: recalled blocks that have fewer tokens together stand as far apart, evenly, as fills so many
+            positions; 0 puts them side by side. A model tells their order by how far apart they stand, and the embedded
+            one was trained on contexts of this length.
         threads: processor threads for the model; 0 leaves torch's choice.
     """
 
@@ -27,4 +30,5 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     window_tokens: Annotated[int, Meta(ge=1)] = 100
     chunk_frames: Annotated[int, Meta(ge=1, le=256)] = 8
     chunk_tokens: Annotated[int, Meta(ge=1)] = 512
+    spread_tokens: Annotated[int, Meta(ge=0)] = 672
     threads: Annotated[int, Meta(ge=0)] = 0

@@ -136,10 +136,18 @@ class VideoLM:
         return Asked({layer: query.float() for layer, query in context.queries.items()})
 
     @torch.inference_mode()
-    def lay_out(self, parts: Sequence[tuple[Tensor, Tensor]]) -> Context:
-        """One context from keys (before rotary) and values `[L, H, T, D]`, at positions 0, 1, 2, …"""
+    def lay_out(self, parts: Sequence[tuple[Tensor, Tensor]], *, recalled: int = 0) -> Context:
+        """One context from keys (before rotary) and values `[L, H, T, D]`, at rising positions from 0 on.
+
+        Args:
+            recalled: so many parts behind the first are recalled blocks, and are spread (`ModelConfig.spread_tokens`).
+        """
         keys, values = (torch.cat([part[kind] for part in parts], 2) for kind in (0, 1))
-        return Context(self._rotation, keys, values, _ROOM_TOKENS)
+        sizes = [part[0].shape[2] for part in parts]
+        gap = max(0, self.config.spread_tokens - sum(sizes[1 : 1 + recalled])) // (recalled + 1) if recalled else 0
+        before = torch.tensor([gap if 1 <= i <= recalled + 1 else 0 for i in range(len(parts))]).cumsum(0)
+        positions = torch.arange(keys.shape[2]) + before.repeat_interleave(torch.tensor(sizes))
+        return Context(self._rotation, keys, values, positions.to(self.device), _ROOM_TOKENS)
 
     @torch.inference_mode()
     def prefill(self, context: Context, ids: Sequence[int]) -> Tensor:

@@ -7,6 +7,7 @@ model's own functions into a `DynamicCache`. Nothing of longwatch runs here.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -29,9 +30,12 @@ class PlainModel:
             layer.self_attn.v_proj.register_forward_hook(lambda _m, _i, out: self._caught["v"].append(out))
 
     @torch.inference_mode()
-    def run(self, inputs: Tensor, parts: list[Part]) -> tuple[Tensor, Part]:
-        """Logits `[T, vocabulary]` of inputs `[T, hidden]` behind the parts at positions 0, 1, 2, …; and their KV."""
-        cache, start = self._lay_out(parts)
+    def run(self, inputs: Tensor, parts: list[Part], gaps: Sequence[int] = ()) -> tuple[Tensor, Part]:
+        """Logits `[T, vocabulary]` of inputs `[T, hidden]` behind the parts, and their KV.
+
+        Everything stands at positions 0, 1, 2, …, but that before each part a gap of positions may be left.
+        """
+        cache, start = self._lay_out(parts, gaps)
         self._caught["k"].clear()
         self._caught["v"].clear()
         positions = torch.arange(start, start + len(inputs))[None]
@@ -53,13 +57,17 @@ class PlainModel:
             said.append(int(logits[-1].argmax()))
         return said
 
-    def _lay_out(self, parts: list[Part]) -> tuple[DynamicCache, int]:
+    def _lay_out(self, parts: list[Part], gaps: Sequence[int]) -> tuple[DynamicCache, int]:
         cache = DynamicCache()
         if not parts:
             return cache, 0
+        places, end = [], 0
+        for (keys, _), gap in zip(parts, gaps or [0] * len(parts), strict=True):
+            places.append(torch.arange(keys[0].shape[2]) + end + gap)
+            end = int(places[-1][-1]) + 1
         rotate = sys.modules[type(self.text).__module__].apply_rotary_pos_emb
         for layer in range(len(self.text.layers)):
             keys, values = (torch.cat([part[kind][layer] for part in parts], 2) for kind in (0, 1))
-            cos, sin = self.text.rotary_emb(keys, torch.arange(keys.shape[2])[None])
+            cos, sin = self.text.rotary_emb(keys, torch.cat(places)[None])
             cache.update(rotate(keys, keys, cos, sin)[1], values, layer)
-        return cache, int(keys.shape[2])
+        return cache, end

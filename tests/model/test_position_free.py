@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -95,6 +96,21 @@ def test_every_slid_out_block_recalled_equals_a_plain_forward_over_the_same_layo
     assert said == plain.answer(ids, [sink, *blocks], 6)
 
 
+def test_recalled_blocks_stand_as_far_apart_as_fills_the_spread(checkpoint: str, frames: Frames) -> None:
+    """Three blocks spread before a window of one, against a plain forward with the same gaps of positions."""
+    lm, plain = load(checkpoint), PlainModel(checkpoint)
+    _, keys, values = encode(lm, frames[:4], chunk=4)
+    sink, blocks = plain_blocks(plain, lm, frames[:4], in_window=4)
+    empty, ids = lm.new_window(), lm.prompt.question_ids(QUESTION)
+    parts = [(empty.keys, empty.values), *zip(keys, values, strict=True)]
+    tokens = keys.shape[3]
+    for spread, gap in ((3 * tokens + 4 * 9 + 3, 9), (2 * tokens, 0)):
+        lm.config = msgspec.structs.replace(lm.config, spread_tokens=spread)
+        logits = lm.prefill(lm.lay_out(parts, recalled=3), ids)
+        expected, _ = plain.run(plain.embed(ids), [sink, *blocks], [0, gap, gap, gap, gap])
+        assert (logits - expected[-1]).abs().max() <= 1e-3
+
+
 def test_frames_behind_a_gap_equal_a_plain_forward_behind_the_gaps_line(checkpoint: str, frames: Frames) -> None:
     """Two frames, a gap whose line is of another length, two frames at once behind frame and gap: both ways."""
     lm, plain = load(checkpoint), PlainModel(checkpoint)
@@ -127,8 +143,8 @@ def test_any_chunk_size_gives_the_same_keys_and_values(checkpoint: str, frames: 
     lm = load(checkpoint, window_tokens=90)
     _, keys, values = encode(lm, frames, chunk=2)
     window, other_keys, other_values = encode(lm, frames, chunk=chunk)
-    assert torch.allclose(keys, other_keys, atol=1e-5)
-    assert torch.allclose(values, other_values, atol=1e-5)
+    assert (keys - other_keys).abs().max() <= 1e-4  # of up to 20: sums in another order
+    assert (values - other_values).abs().max() <= 1e-4
     assert window.tokens <= 90
 
 
