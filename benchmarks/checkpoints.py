@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, Qwen2Config, SiglipVisionConfig
@@ -14,19 +15,33 @@ _PREPROCESSOR = """{"size": {"height": 384, "width": 384}, "resample": 3, "resca
 "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}"""
 
 
-def write_half_billion(folder: Path) -> Path:
-    """LLaVA-OneVision-Qwen2-0.5B: 24 layers, 14 heads over 2, head dim 64, 196 visual tokens a frame.
+class Geometry(NamedTuple):
+    """What decides the time and the size of a public checkpoint's text model."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+
+
+HALF_BILLION = Geometry(896, 4864, 24, 14, 2)  # LLaVA-OneVision-Qwen2-0.5B: head dim 64, 196 visual tokens a frame
+SEVEN_BILLION = Geometry(3584, 18944, 28, 28, 4)  # LLaVA-OneVision-Qwen2-7B: head dim 128
+
+
+def write_checkpoint(folder: Path, geometry: Geometry) -> Path:
+    """A checkpoint with random weights, in bfloat16.
 
     The vocabulary is the embedded model's: what a frame costs does not depend on it.
     """
     torch.manual_seed(0)
     text = Qwen2Config(
         vocab_size=252,
-        hidden_size=896,
-        intermediate_size=4864,
-        num_hidden_layers=24,
-        num_attention_heads=14,
-        num_key_value_heads=2,
+        hidden_size=geometry.hidden,
+        intermediate_size=geometry.intermediate,
+        num_hidden_layers=geometry.layers,
+        num_attention_heads=geometry.heads,
+        num_key_value_heads=geometry.kv_heads,
         max_position_embeddings=32768,
         rope_theta=1_000_000.0,
     )

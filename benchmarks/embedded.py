@@ -16,6 +16,7 @@ import multiprocessing
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple, cast
 
@@ -34,11 +35,13 @@ from longwatch.daemon.model.attention import Context
 from longwatch.daemon.model.family import EMBEDDED
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
+from longwatch.memory.block import Block
 
 FIRST_SEED = 95_000
 FRAMES, RECENT, CHUNK = 32, 4, 8
 CONTEXTS, YARDS = 8, 4  # contexts of a yard; yards that are asked about at a time
 MOST_TOKENS = 24
+NO_SIGNATURE = torch.zeros(1, 4, dtype=torch.float16)
 
 
 class Kept(NamedTuple):
@@ -58,8 +61,17 @@ class Score(NamedTuple):
     sparse: bool
 
 
-def watch(lm: VideoLM, seed: int) -> Kept:
-    """Encodes half an hour of a yard, gated, behind the sliding window."""
+def as_it_is(block: Block) -> Block:
+    """A block that nothing is done to."""
+    return block
+
+
+def watch(lm: VideoLM, seed: int, spill: Callable[[Block], Block] = as_it_is) -> Kept:
+    """Encodes half an hour of a yard, gated, behind the sliding window.
+
+    Args:
+        spill: gives each block back as a memory would; what comes back stands in the window and is kept.
+    """
     scene = Scene(seed=seed, busy=0.2 + 0.15 * (seed % 3), start_ns=seed * 7919 % 86_400 * 10**9)
     moments, rng = gated_moments(scene, 1800), np.random.default_rng([seed, 5])
     window, parts = lm.new_window(), []
@@ -67,16 +79,27 @@ def watch(lm: VideoLM, seed: int) -> Kept:
         part = moments[start : start + CHUNK]
         inputs = lm.frame_inputs([paint(m.state, seed, rng) for m in part], [m.time_ns for m in part])
         keys, values = lm.prefill_blocks(inputs, window)
-        for i in range(len(part)):
-            window.append(start + i + 1, keys[i], values[i])
-        parts.append((keys, values))
-    return Kept(moments, torch.cat([k for k, _ in parts]), torch.cat([v for _, v in parts]))
+        for i, moment in enumerate(part):
+            block = spill(
+                Block(
+                    block_id=start + i + 1,
+                    start_ns=moment.time_ns,
+                    end_ns=moment.until_ns,
+                    keys=keys[i],
+                    values=values[i],
+                    signature=NO_SIGNATURE,
+                )
+            )
+            window.append(block.block_id, block.keys, block.values)
+            parts.append((block.keys, block.values))
+    return Kept(moments, torch.stack([k for k, _ in parts]), torch.stack([v for _, v in parts]))
 
 
 def lay_out(lm: VideoLM, kept: Kept, frames: list[int]) -> Context:
-    """`sink | frames`."""
-    sink = lm.new_window()
-    return lm.lay_out([(sink.keys, sink.values), *((kept.keys[i], kept.values[i]) for i in frames)])
+    """`sink | frames`, of which all but the newest are recalled."""
+    sink, recalled = lm.new_window(), max(0, len(frames) - RECENT)
+    parts = [(sink.keys, sink.values), *((kept.keys[i], kept.values[i]) for i in frames)]
+    return lm.lay_out(parts, recalled=recalled)
 
 
 def answer(lm: VideoLM, context: Context, text: str) -> str:

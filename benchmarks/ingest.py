@@ -58,10 +58,10 @@ def embedded(frames: int, late: int, progress: Progress) -> dict[str, float | st
 
 def half_billion(frames: int, progress: Progress) -> dict[str, float | str | int]:
     """The 0.5B geometry with random weights."""
-    from checkpoints import write_half_billion
+    from checkpoints import HALF_BILLION, write_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
-        name = str(write_half_billion(Path(folder)))
+        name = str(write_checkpoint(Path(folder), HALF_BILLION))
         config = ModelConfig(name=name, window_tokens=2000, chunk_frames=2)
         with rig(SOURCE, config) as bench:
             return measure(bench, 2, frames, progress, "llava-onevision-0.5b geometry, random weights")

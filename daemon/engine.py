@@ -19,7 +19,8 @@ import torch
 
 from .. import __version__
 from ..memory.errors import StorageError
-from ..memory.retention import days_to_drop
+from ..memory.fading import Fader
+from ..memory.retention import days_to_drop, days_to_fade
 from ..memory.tiers import Tiers
 from ..retrieval.errors import RetrievalError
 from ..retrieval.heads import RetrievalHeads
@@ -69,6 +70,8 @@ class Engine:
         self._began, self._retention_at = time.monotonic(), 0.0
         self._turned_at = self._began
         self._told_stuck_at = 0.0
+        self._fader = Fader(tiers, self._tell_faded)
+        self._told_store_error = ""
         self.restarts = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         for name, source in config.streams.items():
@@ -94,6 +97,7 @@ class Engine:
         self._something_to_do.set()
         if self._thread.ident is not None:
             self._thread.join(timeout=30)
+        self._fader.stop()
         for stream in self._streams.values():
             stream.stop()
 
@@ -104,10 +108,19 @@ class Engine:
             self.restarts += 1
             _log.error("a thread died, starting it again", engine=self.alive, streams=[s.name for s in dead])
             self.start()
+        self._tell_store_error()
         if self._stuck and self._told_stuck_at != self._turned_at:
             self._told_stuck_at = self._turned_at
             where = traceback.format_stack(sys._current_frames().get(self._thread.ident or 0))
             _log.error("the engine does not move", seconds=_STUCK_SECONDS, where="".join(where))
+
+    def _tell_store_error(self) -> None:
+        stats = self._tiers.store.stats
+        before, self._told_store_error = self._told_store_error, stats.last_error
+        if stats.last_error and stats.last_error != before:
+            _log.error("nothing is written; blocks wait in RAM", error=stats.last_error, blocks=stats.queued_blocks)
+        elif before and not stats.last_error:
+            _log.info("blocks are written again")
 
     @property
     def _stuck(self) -> bool:
@@ -170,6 +183,7 @@ class Engine:
             self._tiers.drop(stream.name, gone)
 
         def erase() -> None:
+            self._fader.stop()
             try:
                 self._tiers.store.forget(request.stream, gone)
             except StorageError as exc:
@@ -231,6 +245,8 @@ class Engine:
         if time.monotonic() >= self._retention_at:
             self._retention_at = time.monotonic() + _RETENTION_SECONDS
             self._retain()
+            for stream in self._streams.values():
+                stream.past_days.keep()
         return answered or encoded
 
     def _step_answer(self) -> bool:
@@ -285,15 +301,23 @@ class Engine:
         return False
 
     def _retain(self) -> None:
-        memory, store = self._config.memory, self._tiers.store
-        for name, day in days_to_drop(
-            store.days(), now_ns=time.time_ns(), keep_days=memory.keep_days, disk_bytes=memory.disk_bytes
-        ):
+        memory, store, now_ns = self._config.memory, self._tiers.store, time.time_ns()
+        due = days_to_drop(store.days(), now_ns=now_ns, keep_days=memory.keep_days, disk_bytes=memory.disk_bytes)
+        if self._fader.at in due:
+            self._fader.stop()
+        for name, day in due:
             gone = store.drop(name, day)
             self._tiers.drop(name, gone)
             if name in self._streams:
                 self._streams[name].forget(gone)
             _log.info("day forgotten", stream=name, day=day, blocks=len(gone))
+        self._fader.fade(days_to_fade(store.days(), now_ns=now_ns, fade=memory.fade))
+
+    def _tell_faded(self, stream: str, day: str, codec: str, error: str) -> None:
+        if error:
+            _log.error("day not faded", stream=stream, day=day, codec=codec, error=error)
+        else:
+            _log.info("day faded", stream=stream, day=day, codec=codec)
 
     def _tell_damage(self, stream: str, block_id: int, why: str) -> None:
         _log.error("block damaged and left out", stream=stream, block=block_id, error=why)

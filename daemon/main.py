@@ -32,6 +32,8 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
     from .server import Server
 
     store = Store(config.memory)
+    for day, why in store.broken.items():
+        _log.error("a day's file cannot be read; its blocks are not found", day=day, why=why)
     try:
         _log.info("loading the model", model=config.model.name)
         model = VideoLM.load(config.model)

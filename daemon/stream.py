@@ -5,7 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Collection
+from typing import NamedTuple
 
+import msgspec
 from torch import Tensor
 
 from ..memory.block import Block, BlockInfo
@@ -21,11 +23,26 @@ from .capture.message import Ended, Failed, Frame, Gap, Message, Still
 from .capture.settings import SourceConfig
 from .log import get_logger
 from .model.video_lm import VideoLM
+from .pastdays import PastDays
 from .protocol import GapSpan, StreamStatus
 
 Publish = Callable[[str, str, int, int, str], None]
 _LIVE_INBOX, _FILE_INBOX = 4, 64
 _UNWATCHED_NS = 5_000_000_000
+
+
+class Hole(NamedTuple):
+    """A time of which nothing is remembered, and which goes on until something is.
+
+    Attributes:
+        least_ns: a shorter one is not worth a gap.
+        frame: the newest frame that came and was lost.
+    """
+
+    since_ns: int
+    reason: str
+    least_ns: int = 0
+    frame: Frame | None = None
 
 
 class Stream:
@@ -55,11 +72,13 @@ class Stream:
     ) -> None:
         self.name, self.config = name, config
         self.retriever = retriever
+        self.past_days = PastDays(name, tiers, retriever)
         self.window: Window = model.new_window()
         self._model, self._tiers, self._layout = model, tiers, layout
         self._publish, self._arrived = publish, arrived
         self._child = CaptureChild(config)
         self._resumes = kind_of(config.url) in ("file", "scene")
+        self._waits = self._resumes and config.pace == "fast"
         self._inbox: queue.Queue[Message] = queue.Queue(_LIVE_INBOX if config.pace == "real" else _FILE_INBOX)
         self._held: Message | None = None
         self._stopping = threading.Event()
@@ -70,7 +89,9 @@ class Stream:
         self.last: BlockInfo | None = None  # the block that a still scene extends
         self._restore()
         self._next_id = tiers.store.last_id(name) + 1
-        self._unwatched_since = self.last.end_ns if self.last is not None else 0
+        self._hole: Hole | None = None
+        if self.last is not None:
+            self._hole = Hole(self.last.end_ns, "longwatch was not running", _UNWATCHED_NS)
 
     def start(self) -> None:
         """Begins to watch, or begins again where the feeder has died."""
@@ -85,6 +106,7 @@ class Stream:
         if self._feeder.ident is not None:
             self._feeder.join(timeout=5)
         self._child.stop()
+        self.past_days.stop()
 
     @property
     def alive(self) -> bool:
@@ -98,6 +120,9 @@ class Stream:
 
     def step(self) -> bool:
         """Encodes what has arrived, at most a chunk of frames. Returns whether there was anything."""
+        if not self._tiers.store.has_room:
+            self._let_go()
+            return False
         frames: list[tuple[Frame, int]] = []
         worked = False
         while len(frames) < self._model.config.chunk_frames:
@@ -135,20 +160,28 @@ class Stream:
                 self.window.append(block_id, keys, values)
 
     def gaps(self, span: Span | None) -> list[GapSpan]:
-        """The times with no video that a span touches."""
-        infos = self.retriever.index.infos(span)
-        return [GapSpan(start_ns=info.start_ns, end_ns=info.end_ns) for info in infos if info.gap]
+        """The times with no video that a span touches; one that goes on ends now."""
+        found = [GapSpan(start_ns=gap.start_ns, end_ns=gap.end_ns) for gap in self.retriever.index.gaps(span)]
+        hole, now_ns = self._hole, self.now_ns
+        if hole is not None and hole.frame is not None and (span is None or span.touches(hole.since_ns, now_ns)):
+            found.append(GapSpan(start_ns=hole.since_ns, end_ns=now_ns))
+        return found
 
     def status(self) -> StreamStatus:
         """The stream as it is now. From any thread."""
-        child, index = self._child, self.retriever.index
+        child, index, hole = self._child, self.retriever.index, self._hole
         first = index.first()
-        open_gap = [] if child.state != "reconnecting" or not child.last_frame_ns else [child.last_frame_ns]
+        gaps = [GapSpan(start_ns=gap.start_ns, end_ns=gap.end_ns) for gap in index.gaps()]
+        lost = "" if hole is None or hole.frame is None else f"nothing is kept: {hole.reason}"
+        if hole is not None and lost:
+            gaps.append(GapSpan(start_ns=hole.since_ns, end_ns=0))
+        elif child.state == "reconnecting" and child.last_frame_ns:
+            gaps.append(GapSpan(start_ns=child.last_frame_ns, end_ns=0))
         return StreamStatus(
             name=self.name,
             url=mask_credentials(self.config.url),
             state="watching" if child.state == "ended" and not self.ended else child.state,
-            last_error=child.last_error or self.encode_error,
+            last_error=child.last_error or lost or self.encode_error,
             frames=child.frames,
             dropped=child.dropped,
             restarts=child.restarts,
@@ -156,7 +189,7 @@ class Stream:
             durable_id=self._tiers.store.last_id(self.name),
             first_ns=first.start_ns if first is not None else 0,
             last_ns=self.now_ns,
-            gaps=self.gaps(None) + [GapSpan(start_ns=start, end_ns=0) for start in open_gap],
+            gaps=gaps,
         )
 
     def _feed(self) -> None:
@@ -178,26 +211,52 @@ class Stream:
         self._log.info("capture", state=state, error=error)
         self._publish(self.name, "state", self._child.last_frame_ns, self._child.last_frame_ns, error or state)
 
-    def _next(self) -> Message | None:
-        """The next message that is worth something, or None."""
+    def _take(self) -> Message | None:
+        """The next message, or None."""
         if self._held is not None:
             message, self._held = self._held, None
             return message
-        while True:
-            try:
-                message = self._inbox.get_nowait()
-            except queue.Empty:
-                return None
-            if not isinstance(message, Frame | Still) or not self._unwatched_since:
-                return message
-            since = self._unwatched_since
-            if self._resumes and message.utc_ns <= since:
-                continue  # a file is taken up where it was left
-            self._unwatched_since = 0
-            if message.utc_ns - since > _UNWATCHED_NS:
+        try:
+            return self._inbox.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _next(self) -> Message | None:
+        """The next message that is worth something, or None. What ends a hole comes behind a gap that tells of it."""
+        while (message := self._take()) is not None and self._hole is not None:
+            if isinstance(message, Gap):
+                continue  # it lies in the hole
+            hole, until_ns = self._hole, self._child.last_frame_ns
+            if isinstance(message, Frame | Still):
+                until_ns = message.utc_ns
+                if self._resumes and until_ns <= hole.since_ns:
+                    continue  # a file is taken up where it was left
+                if isinstance(message, Still) and hole.frame is not None:  # as the lost one was
+                    message = msgspec.structs.replace(hole.frame, utc_ns=until_ns)
+            self._hole = None
+            if until_ns - hole.since_ns > hole.least_ns:
                 self._held = message
-                return Gap(since, message.utc_ns, "longwatch was not running")
-            return message
+                return Gap(hole.since_ns, until_ns, hole.reason)
+            break
+        return message
+
+    def _let_go(self) -> None:
+        """While the memory has no room. A file or scene that follows no clock waits; of all else, frames are lost."""
+        while not self._waits and (message := self._take()) is not None:
+            if isinstance(message, Ended | Failed):
+                self._held = message
+                return
+            if isinstance(message, Frame):
+                self._lose(message)
+            elif isinstance(message, Still) and self._hole is None:
+                self._extend(message.utc_ns)
+
+    def _lose(self, frame: Frame) -> None:
+        if self._hole is None or self._hole.frame is None:
+            since_ns = self.last.end_ns if self.last is not None else frame.utc_ns
+            self._hole = Hole(since_ns, self._tiers.store.stats.last_error or "the disk is too slow")
+            self._log.warning("nothing is kept", reason=self._hole.reason)
+        self._hole = self._hole._replace(frame=frame)
 
     def _note(self, message: Message) -> None:
         if isinstance(message, Gap):
@@ -247,8 +306,7 @@ class Stream:
 
     def _restore(self) -> None:
         """Rebuilds index and window from what is durable."""
-        for info, signature in self._tiers.signatures(self.name):
-            self.retriever.index.add(info, self.retriever.parts(signature))
+        self.past_days.restore()
         fitting: list[Block] = []
         room = self._model.config.window_tokens
         for info in reversed(self.retriever.index.newest(room)):

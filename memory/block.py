@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -47,6 +48,19 @@ class Block:
     signature: Tensor
     picture: bytes = b""
     gap: bool = False
+
+    @classmethod
+    def bare(cls, info: BlockInfo, keys: Tensor, values: Tensor) -> Block:
+        """One without signature and picture."""
+        return cls(
+            block_id=info.block_id,
+            start_ns=info.start_ns,
+            end_ns=info.end_ns,
+            keys=keys,
+            values=values,
+            signature=torch.empty(0, 0, dtype=torch.float16),
+            gap=info.gap,
+        )
 
     @property
     def info(self) -> BlockInfo:

@@ -3,6 +3,7 @@
 StorageError
 ├── BlockNotFound         an id was never stored, or was forgotten
 ├── CorruptBlock          a checksum or a length does not hold
+├── BrokenFile            a day's file is not what LMDB left there
 ├── FingerprintMismatch   the block was made by another model or configuration
 ├── UnknownFormat         the store was written by a newer version, or is no store
 ├── CodecError            a block does not fit the codec
@@ -21,6 +22,10 @@ class BlockNotFound(StorageError):
 
 class CorruptBlock(StorageError):
     """A checksum or a length does not hold; nothing of the value is returned."""
+
+
+class BrokenFile(StorageError):
+    """A day's file is not what LMDB left there, and is not opened."""
 
 
 class FingerprintMismatch(StorageError):

@@ -11,13 +11,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .errors import FingerprintMismatch, StorageError
-from .partition import Partition
+from .errors import CorruptBlock, FingerprintMismatch, StorageError
+from .partition import Partition, set_aside
 from .record import read_record
+from .scales import Scales
 
 _SHOWN = 3
 
@@ -79,19 +79,22 @@ def examine(file: Path, fingerprint: str, map_bytes: int, *, repair: bool) -> Da
         broken = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no reason given"
     if not repair:
         return Day(stream, day, 0, {}, broken=broken)
-    aside = file.with_name(f"data.mdb.broken-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
-    file.rename(aside)
-    return Day(stream, day, 0, {}, broken=broken, repaired=f"set aside as {aside.name}")
+    return Day(stream, day, 0, {}, broken=broken, repaired=f"set aside as {set_aside(file).name}")
 
 
 def _examine_here(file: Path, fingerprint: str, map_bytes: int, repair: bool) -> dict[str, Any]:
     partition = Partition(file.parent, map_bytes)
-    foreign = 0
+    foreign, known = 0, partition.scales()
+
+    def scales_of(digest: bytes) -> Scales:
+        if digest not in known:
+            raise CorruptBlock("the scales that it was packed against cannot be read")
+        return known[digest]
 
     def check(value: bytes) -> None:
         nonlocal foreign
         try:
-            read_record(value, bytes.fromhex(fingerprint)[:16], "it").unpack()
+            read_record(value, bytes.fromhex(fingerprint)[:16], "it", scales_of).unpack()
         except FingerprintMismatch:
             foreign += 1
 

@@ -1,19 +1,25 @@
 """`Partition`: one LMDB environment, a day of one stream.
 
 Four tables, all keyed by block id as eight big-endian bytes: `blocks` (packed keys and values), `spans` (a few bytes,
-rewritten while a quiet scene extends its last block), `signatures` and `pictures`. Every value carries a checksum.
+rewritten while a quiet scene extends its last block), `signatures` and `pictures`. A fifth, `scales`, holds what
+scaled blocks were quantised against, twice, since a whole day hangs on it. Every value carries a checksum.
 Files never shrink, and keep what was deleted in their free pages: so a day is dropped whole, or written anew without
 what is to be forgotten. This is the border where LMDB's errors become ours.
+
+Beside the data may lie an index file, which is made from it and knows what to do with the days' signatures; here it is
+only put in its place, and taken away before anything that it was made from.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import struct
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -25,22 +31,26 @@ from torch import Tensor
 
 from .block import BlockInfo
 from .errors import BlockNotFound, CorruptBlock, StorageError, StoreUnwritable
+from .pages import check_pages
 from .record import seal, unseal
+from .scales import Scales
 
 _KEY = struct.Struct(">Q")
 _SPAN = struct.Struct(">qqI?")
 _SHAPE = struct.Struct(">HH")
 _TABLES = ("blocks", "spans", "signatures", "pictures")
+_SCALES, _COPIES = "scales", (b"0", b"1")
 _READ_AT_ONCE = 512
 
 
 class Entry(NamedTuple):
-    """One block on its way to disk; `record` is sealed already."""
+    """One block on its way to disk; `record` is sealed already, against `scales` if there are any."""
 
     info: BlockInfo
     record: bytes
     signature: Tensor
     picture: bytes
+    scales: Scales | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -48,8 +58,21 @@ class Entry(NamedTuple):
         return len(self.record) + len(self.picture) + self.signature.numel() * 2
 
 
+class Stamp(NamedTuple):
+    """What tells one state of a partition from every other: each commit has a transaction number of its own."""
+
+    transaction: int
+    first_id: int
+    last_id: int
+    blocks: int
+
+
 class Partition:
-    """A day of one stream on disk. Opens its files at the first use; any thread may read, one writes."""
+    """A day of one stream on disk. Opens its files at the first use; any thread may read, one writes.
+
+    Raises:
+        BrokenFile: its file is not what LMDB left there.
+    """
 
     def __init__(self, folder: Path, map_bytes: int) -> None:
         self.folder = folder
@@ -59,7 +82,31 @@ class Partition:
         self._env: lmdb.Environment | None = None
         self._tables: dict[str, lmdb._Database] = {}
         shutil.rmtree(self._fresh, ignore_errors=True)  # an attempt at writing it anew that did not come to its end
-        self.first_id, self.last_id = self._id_range()
+        self._gone = False
+        self.stamp = Stamp(0, 0, 0, 0)
+        if self._data.exists():
+            check_pages(self._data)
+            self.stamp = self._read_stamp()
+            self.close()
+
+    @property
+    def first_id(self) -> int:
+        """The lowest id that it holds, 0 where it is empty."""
+        return self.stamp.first_id
+
+    @property
+    def last_id(self) -> int:
+        """The highest id that it holds, 0 where it is empty."""
+        return self.stamp.last_id
+
+    @property
+    def index_file(self) -> Path:
+        """Where its index file lies, if it has one."""
+        return self.folder / "index"
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data.mdb"
 
     @property
     def _fresh(self) -> Path:
@@ -73,7 +120,11 @@ class Partition:
     @property
     def disk_bytes(self) -> int:
         """What the files take on the disk, not what they seem to be long."""
-        return sum(file.stat().st_blocks * 512 for file in self.folder.glob("*") if file.is_file())
+        taken = 0
+        with contextlib.suppress(FileNotFoundError):  # the day, or a file of it, is being removed
+            for file in os.scandir(self.folder):
+                taken += file.stat().st_blocks * 512 if file.is_file() else 0
+        return taken
 
     def write(self, entries: Sequence[Entry], ends: dict[int, int]) -> None:
         """Commits blocks and new end times in one transaction; on return they are durable.
@@ -81,25 +132,26 @@ class Partition:
         Raises:
             StoreUnwritable: the disk is full or the folder cannot be written; nothing of the group was kept.
         """
-        with self._writing, self._transaction(write=True) as (txn, tables):
-            for info, record, signature, picture in entries:
-                key = _KEY.pack(info.block_id)
-                txn.put(key, record, db=tables["blocks"])
-                txn.put(key, _pack_span(info), db=tables["spans"])
-                shape = _SHAPE.pack(*signature.shape)
-                txn.put(key, seal(shape + signature.half().numpy().tobytes()), db=tables["signatures"])
-                if picture:
-                    txn.put(key, seal(picture), db=tables["pictures"])
-            for block_id, end_ns in ends.items():
-                key = _KEY.pack(block_id)
-                old = txn.get(key, db=tables["spans"])
-                if old is not None:
-                    txn.put(
-                        key, _pack_span(_read_span(block_id, bytes(old))._replace(end_ns=end_ns)), db=tables["spans"]
-                    )
-        for info, *_ in entries:
-            self.first_id = min(self.first_id or info.block_id, info.block_id)
-            self.last_id = max(self.last_id, info.block_id)
+        with self._writing:
+            with self._transaction(write=True) as (txn, tables):
+                for info, record, signature, picture, scales in entries:
+                    key = _KEY.pack(info.block_id)
+                    txn.put(key, record, db=tables["blocks"])
+                    txn.put(key, _pack_span(info), db=tables["spans"])
+                    shape = _SHAPE.pack(*signature.shape)
+                    txn.put(key, seal(shape + signature.half().numpy().tobytes()), db=tables["signatures"])
+                    if picture:
+                        txn.put(key, seal(picture, key), db=tables["pictures"])
+                    if scales is not None:
+                        _put_scales(txn, tables[_SCALES], scales)
+                for block_id, end_ns in ends.items():
+                    key = _KEY.pack(block_id)
+                    old = txn.get(key, db=tables["spans"])
+                    if old is not None:
+                        with contextlib.suppress(CorruptBlock):  # left as it is, for the doctor
+                            span = _read_span(block_id, bytes(old))._replace(end_ns=end_ns)
+                            txn.put(key, _pack_span(span), db=tables["spans"])
+            self.stamp = self._read_stamp()
 
     def forget(self, block_ids: Collection[int]) -> None:
         """Removes blocks, and every byte of theirs from the files; a crash leaves all of them or none.
@@ -110,7 +162,7 @@ class Partition:
             StoreUnwritable: there is no room for the new file; nothing was removed.
         """
         gone = set(block_ids)
-        self._drop({name: gone for name in _TABLES})
+        self._rewrite({name: gone for name in _TABLES})
 
     def damage(self, check_record: Callable[[bytes], object]) -> dict[int, dict[str, str]]:
         """Reads every value. Returns, block by block, what is wrong with which of its values.
@@ -124,12 +176,17 @@ class Partition:
             for block_id, value in self._scan(name):
                 there[name].add(block_id)
                 try:
-                    (check_record if name == "blocks" else _check_seal)(value)
+                    if name == "blocks":
+                        check_record(value)
+                    else:
+                        unseal(value, "it", _KEY.pack(block_id) if name == "pictures" else b"")
                 except StorageError as exc:
                     found[block_id][name] = str(exc)
         for name in ("blocks", "spans", "signatures"):
             for block_id in set().union(*there.values()) - there[name]:
                 found[block_id][name] = "is missing"
+        for error in (scales for scales in self._read_scales() if isinstance(scales, StorageError)):
+            found[0]["scales"] = f"one of two copies: {error}"
         return found
 
     def repair(self, damage: dict[int, dict[str, str]]) -> None:
@@ -139,13 +196,65 @@ class Partition:
             StoreUnwritable: there is no room for the new file; nothing was removed.
         """
         whole = {block_id for block_id, wrong in damage.items() if wrong.keys() != {"pictures"}}
-        self._drop({name: set(damage) if name == "pictures" else whole for name in _TABLES})
+        self._rewrite({name: set(damage) if name == "pictures" else whole for name in _TABLES})
 
-    def _drop(self, gone: dict[str, set[int]]) -> None:
+    def repack(self, pack: Callable[[int, bytes], bytes], scales: Scales) -> None:
+        """Gives every block another record, or the one it has; a crash leaves all as they were or all anew.
+
+        Args:
+            pack: a block's record to its new one. An error that it raises ends this, and nothing is changed.
+            scales: kept with the day, for the new records.
+
+        Raises:
+            StoreUnwritable: there is no room for the new file; nothing was changed.
+        """
+        self._rewrite({name: set() for name in _TABLES}, pack, scales)
+
+    def keep_index(self, stamp: Stamp, content: Iterable[bytes]) -> bool:
+        """Puts an index file in its place, whole or not at all. Returns whether it was: not where the day has changed.
+
+        Args:
+            stamp: the state of the day that it was made from.
+
+        Raises:
+            StoreUnwritable: there is no room for it.
+        """
+        with self._writing:
+            if self._gone or stamp != self.stamp:
+                return False
+            try:
+                self._fresh.mkdir(exist_ok=True)
+                with (self._fresh / "index").open("wb") as file:
+                    file.writelines(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(self._fresh / "index", self.index_file)
+                _sync_folder(self.folder)
+            except OSError as exc:
+                raise StoreUnwritable(f"{self.index_file} cannot be written: {exc}") from exc
+            finally:
+                shutil.rmtree(self._fresh, ignore_errors=True)
+        return True
+
+    def remove(self) -> None:
+        """Deletes the day, files and all; nothing is found in it any more."""
+        with self._writing, self._lock:
+            self.close()
+            self._gone = True
+            shutil.rmtree(self.folder)
+
+    def _rewrite(
+        self,
+        gone: dict[str, set[int]],
+        pack: Callable[[int, bytes], bytes] = lambda _, record: record,
+        scales: Scales | None = None,
+    ) -> None:
         """Writes the files anew without some rows of each table."""
         with self._writing:
             try:
-                self._write_anew(gone)
+                self._write_anew(gone, pack, scales)
+                self.index_file.unlink(missing_ok=True)  # first: it holds what is to be gone, and can be made again
+                _sync_folder(self.folder)
             except (lmdb.Error, OSError) as exc:
                 shutil.rmtree(self._fresh, ignore_errors=True)
                 raise StoreUnwritable(f"{self.folder} cannot be written anew: {exc}") from exc
@@ -154,19 +263,27 @@ class Partition:
                 os.replace(self._fresh / "data.mdb", self.folder / "data.mdb")
                 _sync_folder(self.folder)
                 shutil.rmtree(self._fresh)
-                self.first_id, self.last_id = self._id_range()
+                self.stamp = self._read_stamp()
 
-    def _write_anew(self, gone: dict[str, set[int]]) -> None:
+    def _write_anew(
+        self, gone: dict[str, set[int]], pack: Callable[[int, bytes], bytes], scales: Scales | None
+    ) -> None:
         shutil.rmtree(self._fresh, ignore_errors=True)
         self._fresh.mkdir()
-        with lmdb.open(str(self._fresh), map_size=self._map_bytes, max_dbs=len(_TABLES)) as env:
+        with self._environment(self._fresh) as env:
             for name in _TABLES:
                 table = env.open_db(name.encode())
                 for batch in self._batches(name):
+                    kept = [(key, value) for key, value in batch if _KEY.unpack(key)[0] not in gone[name]]
+                    if name == "blocks":
+                        kept = [(key, pack(_KEY.unpack(key)[0], value)) for key, value in kept]
                     with env.begin(write=True, db=table) as txn:
-                        for key, value in batch:
-                            if _KEY.unpack(key)[0] not in gone[name]:
-                                txn.put(key, value, append=True)
+                        for key, value in kept:
+                            txn.put(key, value, append=True)
+            table = env.open_db(_SCALES.encode())
+            with env.begin(write=True) as txn:
+                for each in (*self.scales().values(), *([scales] if scales is not None else [])):
+                    _put_scales(txn, table, each)
 
     def record(self, block_id: int) -> bytes:
         """The sealed record of a block.
@@ -179,13 +296,18 @@ class Partition:
     def picture(self, block_id: int) -> bytes:
         """The JPEG of a block, or empty where it has none."""
         try:
-            return bytes(unseal(self._get("pictures", block_id), f"the picture of block {block_id}"))
+            value = self._get("pictures", block_id)
+            return bytes(unseal(value, f"the picture of block {block_id}", _KEY.pack(block_id)))
         except BlockNotFound:
             return b""
 
     def info(self, block_id: int) -> BlockInfo:
         """The span of a block as last extended."""
         return _read_span(block_id, self._get("spans", block_id))
+
+    def scales(self) -> dict[bytes, Scales]:
+        """All that this day's blocks were quantised against and can be read, by digest."""
+        return {scales.digest: scales for scales in self._read_scales() if isinstance(scales, Scales)}
 
     def ids(self) -> list[int]:
         """Every block's id, in order; of the values only the spans are read, and not checked."""
@@ -244,14 +366,21 @@ class Partition:
                 return
             after = _KEY.pack(_KEY.unpack(batch[-1][0])[0] + 1)
 
-    def _id_range(self) -> tuple[int, int]:
-        if not (self.folder / "data.mdb").exists():
-            return 0, 0
+    def _read_scales(self) -> Iterator[Scales | StorageError]:
+        """Every copy, or why it cannot be read."""
+        with self._transaction() as (txn, tables), txn.cursor(db=tables[_SCALES]) as cursor:
+            copies = [bytes(value) for _, value in cursor]
+        for value in copies:
+            try:
+                yield Scales.from_bytes(unseal(value, "the scales"))
+            except CorruptBlock as exc:
+                yield exc
+
+    def _read_stamp(self) -> Stamp:
         with self._transaction() as (txn, tables), txn.cursor(db=tables["spans"]) as cursor:
             first = _KEY.unpack(cursor.key())[0] if cursor.first() else 0
             last = _KEY.unpack(cursor.key())[0] if cursor.last() else 0
-        self.close()
-        return first, last
+            return Stamp(txn.id(), first, last, txn.stat(tables["spans"])["entries"])
 
     @contextmanager
     def _transaction(self, *, write: bool = False) -> Iterator[tuple[lmdb.Transaction, dict[str, lmdb._Database]]]:
@@ -260,27 +389,54 @@ class Partition:
                 env = self._open()
                 with env.begin(write=write) as txn:
                     yield txn, self._tables
-            except (lmdb.MapFullError, lmdb.DiskError) as exc:
-                raise StoreUnwritable(f"{self.folder} cannot take more: {exc}") from exc
             except lmdb.CorruptedError as exc:
                 raise CorruptBlock(f"{self.folder}: {exc}") from exc
             except (lmdb.Error, OSError) as exc:
-                raise (StoreUnwritable if write else StorageError)(f"{self.folder}: {exc}") from exc
+                if not write:
+                    raise StorageError(f"{self.folder}: {exc}") from exc
+                self.close()  # after some failures LMDB writes no more until it is opened again
+                free = shutil.disk_usage(self.folder.parent.parent).free >> 20  # LMDB speaks of an input/output error
+                raise StoreUnwritable(
+                    f"{self.folder} cannot take more: {exc}; {free} MiB of the disk are free"
+                ) from exc
 
     def _open(self) -> lmdb.Environment:
+        if self._gone:
+            raise BlockNotFound(f"{self.folder} was forgotten")
         if self._env is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            env = lmdb.open(
-                str(self.folder), map_size=self._map_bytes, max_dbs=len(_TABLES), readahead=False, max_readers=32
-            )
-            env.reader_check()
-            self._tables = {name: env.open_db(name.encode()) for name in _TABLES}
+            is_new = not self._data.exists()
+            try:
+                env = self._environment(self.folder)
+            except lmdb.Error:
+                if is_new:
+                    self._data.unlink(missing_ok=True)  # half of it, where the disk is full
+                raise
+            try:
+                self._tables = {name: env.open_db(name.encode()) for name in (*_TABLES, _SCALES)}
+            except BaseException:
+                env.close()
+                raise
             self._env = env
         return self._env
 
+    def _environment(self, folder: Path) -> lmdb.Environment:
+        """LMDB's own lock is off: the store lets one process in, and `_lock` one transaction. Its file is written
+        through a mapping, which on a full disk ends the process."""
+        return lmdb.open(str(folder), map_size=self._map_bytes, max_dbs=len(_TABLES) + 1, readahead=False, lock=False)
 
-def _check_seal(value: bytes) -> None:
-    unseal(value, "it")
+
+def set_aside(file: Path) -> Path:
+    """Puts a day's file that cannot be read out of the way, to `data.mdb.broken-TIME`. Returns where it is now."""
+    aside = file.with_name(f"data.mdb.broken-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
+    file.rename(aside)
+    file.with_name("index").unlink(missing_ok=True)
+    return aside
+
+
+def _put_scales(txn: lmdb.Transaction, table: lmdb._Database, scales: Scales) -> None:
+    for copy in _COPIES:
+        txn.put(scales.digest + copy, seal(scales.to_bytes()), db=table, overwrite=False)
 
 
 def _pack_span(info: BlockInfo) -> bytes:

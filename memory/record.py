@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import crc32c
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from .block import Block, Geometry
-from .codec import CODECS, Codec, LayerHead
+from .codec.codec import Codec, LayerHead
+from .codec.registry import CODECS
 from .errors import CorruptBlock, FingerprintMismatch, UnknownFormat
+from .scales import DIGEST_BYTES, Scales
 
 MAGIC, VERSION = b"LWBK", 1
 _HEADER = struct.Struct(">4sBBBxHHHxxIQQ16sQ")
@@ -22,19 +24,20 @@ _DTYPE_NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
 _CODECS_BY_NUMBER = {codec.number: codec for codec in CODECS.values()}
 
 
-def seal(payload: bytes) -> bytes:
-    """The payload with its CRC-32C behind it."""
-    return payload + _CHECKSUM.pack(crc32c.crc32c(payload))
+def seal(payload: bytes, place: bytes = b"") -> bytes:
+    """The payload with its CRC-32C behind it, in which `place` is counted: there alone it holds."""
+    return payload + _CHECKSUM.pack(crc32c.crc32c(payload, crc32c.crc32c(place)))
 
 
-def unseal(data: bytes, what: str) -> memoryview:
+def unseal(data: bytes, what: str, place: bytes = b"") -> memoryview:
     """The payload without its checksum.
 
     Raises:
         CorruptBlock: the checksum does not hold.
     """
     payload = memoryview(data)[: -_CHECKSUM.size]
-    if len(data) < _CHECKSUM.size or _CHECKSUM.unpack(data[-_CHECKSUM.size :])[0] != crc32c.crc32c(payload):
+    found = crc32c.crc32c(payload, crc32c.crc32c(place))
+    if len(data) < _CHECKSUM.size or _CHECKSUM.unpack(data[-_CHECKSUM.size :])[0] != found:
         raise CorruptBlock(f"{what}: the checksum does not hold")
     return payload
 
@@ -46,21 +49,25 @@ class Record(NamedTuple):
     geometry: Geometry
     tokens: int
     dtype: torch.dtype
+    scales: Scales | None
     payload: memoryview
 
     def unpack(self) -> tuple[Tensor, Tensor]:
         """Keys and values `[L, H, T, D]` on the CPU."""
-        return self.codec.unpack(self.payload, self.geometry, self.tokens, self.dtype)
+        return self.codec.unpack(self.payload, self.geometry, self.tokens, self.dtype, self.scales)
 
     def unpack_keys(self, heads: Sequence[LayerHead]) -> Tensor:
         """Float32 keys `[len(heads), T, D]`."""
-        return self.codec.unpack_keys(self.payload, self.geometry, self.tokens, self.dtype, heads)
+        return self.codec.unpack_keys(self.payload, self.geometry, self.tokens, self.dtype, self.scales, heads)
 
 
-def write_record(block: Block, codec: Codec, fingerprint: bytes) -> bytes:
-    """Packs a block. `fingerprint` is 16 bytes."""
+def write_record(block: Block, codec: Codec, fingerprint: bytes, scales: Scales | None = None) -> bytes:
+    """Packs a block, against its stream's scales where the codec needs them. `fingerprint` is 16 bytes."""
     layers, heads, tokens, dim = block.keys.shape
-    payload = codec.pack(block.keys, block.values)
+    payload = codec.pack(block.keys, block.values, scales)
+    if codec.scaled:
+        assert scales is not None, f"{codec.name} packs against scales"
+        payload = scales.digest + payload
     header = _HEADER.pack(
         MAGIC,
         VERSION,
@@ -78,8 +85,11 @@ def write_record(block: Block, codec: Codec, fingerprint: bytes) -> bytes:
     return seal(header + payload)
 
 
-def read_record(data: bytes, fingerprint: bytes, what: str) -> Record:
+def read_record(data: bytes, fingerprint: bytes, what: str, scales_of: Callable[[bytes], Scales]) -> Record:
     """Checks a record and finds its parts.
+
+    Args:
+        scales_of: the scales with a digest.
 
     Raises:
         UnknownFormat: it is no record, or one of a newer version.
@@ -100,4 +110,7 @@ def read_record(data: bytes, fingerprint: bytes, what: str) -> Record:
     payload = body[_HEADER.size :]
     if len(payload) != length or codec not in _CODECS_BY_NUMBER or dtype not in _DTYPES:
         raise CorruptBlock(f"{what}: the header does not fit its payload")
-    return Record(_CODECS_BY_NUMBER[codec], Geometry(layers, heads, dim), tokens, _DTYPES[dtype], payload)
+    packed_by, scales = _CODECS_BY_NUMBER[codec], None
+    if packed_by.scaled:
+        scales, payload = scales_of(bytes(payload[:DIGEST_BYTES])), payload[DIGEST_BYTES:]
+    return Record(packed_by, Geometry(layers, heads, dim), tokens, _DTYPES[dtype], scales, payload)

@@ -6,10 +6,10 @@ the partitions directly. A block that is still queued is not found here: `Tiers`
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
-import shutil
 import threading
 import time
 from collections import defaultdict
@@ -18,17 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import Tensor
-
 from .block import BlockInfo
-from .errors import BlockNotFound, StorageError, StoreInUse, StoreUnwritable
-from .partition import Entry, Partition
+from .errors import BlockNotFound, BrokenFile, StorageError, StoreInUse, StoreUnwritable
+from .partition import Entry, Partition, set_aside
 from .settings import MemoryConfig
 
 STREAM_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _OPEN_PARTITIONS = 16
-_QUEUE_BYTES = 256 << 20
-_PUT_TIMEOUT_SECONDS = 30.0
 
 
 def day_of(time_ns: int) -> str:
@@ -54,8 +50,9 @@ def take_folder(folder: Path) -> int:
         holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
         os.close(lock)
         raise StoreInUse(f"the store {folder} is in use by process {holder}") from exc
-    os.truncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
+    with contextlib.suppress(OSError):  # a full disk has no room for our name, but the folder is ours all the same
+        os.truncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
     return lock
 
 
@@ -81,6 +78,9 @@ class Store:
         config: folder and limits.
         on_durable: called on the writer thread with (stream, block ids) after each commit.
 
+    Attributes:
+        broken: days whose file could not be read and was set aside, and why.
+
     Raises:
         StoreInUse: another process has the folder open.
         StoreUnwritable: the folder cannot be made or written.
@@ -90,6 +90,7 @@ class Store:
         self.config = config
         self.on_durable = on_durable
         self.folder = Path(config.folder)
+        self.broken: dict[str, str] = {}
         self._lock_file = take_folder(self.folder)
         self._partitions: dict[str, dict[str, Partition]] = self._find_partitions()
         self._queue: list[tuple[str, Entry]] = []
@@ -102,15 +103,14 @@ class Store:
         self._writer = threading.Thread(target=self._write_for_ever, name="store-writer", daemon=True)
         self._writer.start()
 
-    def put(self, stream: str, entry: Entry) -> None:
-        """Queues a block. Waits while the queue is full.
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be queued. Not while as much waits as RAM may hold: the disk is full, or slower than we."""
+        return self._queued_bytes < self.config.ram_bytes
 
-        Raises:
-            StoreUnwritable: the queue stayed full, because the disk takes nothing.
-        """
+    def put(self, stream: str, entry: Entry) -> None:
+        """Queues a block. Whoever has many asks `has_room` first."""
         with self._busy:
-            if not self._busy.wait_for(lambda: self._queued_bytes < _QUEUE_BYTES, _PUT_TIMEOUT_SECONDS):
-                raise StoreUnwritable(f"{self.folder} has taken nothing for long: {self._last_error}")
             self._queue.append((stream, entry))
             self._queued_bytes += entry.size_bytes
             self._busy.notify_all()
@@ -140,7 +140,7 @@ class Store:
 
     def last_id(self, stream: str) -> int:
         """The highest id on disk, 0 where there is none."""
-        return max((p.last_id for p in self._days(stream)), default=0)
+        return max((p.last_id for p in self.partitions(stream)), default=0)
 
     def record(self, stream: str, block_id: int) -> bytes:
         """A block's sealed record.
@@ -168,15 +168,16 @@ class Store:
 
     def infos(self, stream: str) -> Iterator[BlockInfo]:
         """Every block on disk, day by day."""
-        for partition in self._days(stream):
+        for partition in self.partitions(stream):
             yield from partition.infos()
 
-    def signatures(
-        self, stream: str, damaged: Callable[[int, StorageError], None]
-    ) -> Iterator[tuple[BlockInfo, Tensor]]:
-        """Every block on disk with its signature, day by day; of one that cannot be read, `damaged` is told."""
-        for partition in self._days(stream):
-            yield from partition.signatures(damaged)
+    def partitions(self, stream: str) -> list[Partition]:
+        """A stream's days, oldest first."""
+        return [partition for _, partition in sorted(self._partitions.get(stream, {}).items())]
+
+    def partition(self, stream: str, day: str) -> Partition:
+        """A day of a stream that is on disk."""
+        return self._partitions[stream][day]
 
     def days(self) -> list[tuple[str, str, int]]:
         """(stream, day, bytes on disk) of every partition, oldest day first."""
@@ -187,8 +188,7 @@ class Store:
         """Forgets a day of a stream, files and all. Returns the ids that are gone."""
         partition = self._partitions[stream].pop(day)
         ids = partition.ids()
-        partition.close()
-        shutil.rmtree(partition.folder)
+        partition.remove()
         return ids
 
     def forget(self, stream: str, block_ids: Collection[int]) -> None:
@@ -240,14 +240,14 @@ class Store:
         found: dict[str, dict[str, Partition]] = defaultdict(dict)
         for data in day_files(self.folder):
             stream, day = data.parts[-3:-1]
-            found[stream][day] = Partition(data.parent, self.config.map_bytes)
+            try:
+                found[stream][day] = Partition(data.parent, self.config.map_bytes)
+            except BrokenFile as exc:
+                self.broken[f"{stream} {day}"] = f"{exc}; set aside as {set_aside(data).name}"
         return found
 
-    def _days(self, stream: str) -> list[Partition]:
-        return [partition for _, partition in sorted(self._partitions.get(stream, {}).items())]
-
     def _partition_of(self, stream: str, block_id: int) -> Partition:
-        for partition in self._days(stream):
+        for partition in self.partitions(stream):
             if partition.first_id <= block_id <= partition.last_id:
                 try:
                     partition.info(block_id)
@@ -262,7 +262,7 @@ class Store:
                 self._busy.wait_for(self._worth_writing, self.config.commit_seconds)
                 if self._closing:
                     return
-                queue, ends = self._queue[:], dict(self._ends)
+                queue, ends = self._next_group()
             error = self._commit(queue, ends)
             with self._busy:
                 self._last_error = error
@@ -279,7 +279,17 @@ class Store:
                 time.sleep(self.config.commit_seconds)
 
     def _worth_writing(self) -> bool:
-        return self._closing or self._flush_asked or self._queued_bytes >= self.config.commit_bytes
+        enough = min(self.config.commit_bytes, self.config.ram_bytes // 2)
+        return self._closing or self._flush_asked or self._queued_bytes >= enough
+
+    def _next_group(self) -> tuple[list[tuple[str, Entry]], dict[tuple[str, int], tuple[str, int]]]:
+        """What to commit now: the oldest of the queue, and once all of it is among them, the new ends."""
+        size = count = 0
+        for _, entry in self._queue:
+            size, count = size + entry.size_bytes, count + 1
+            if size >= self.config.commit_bytes:
+                break
+        return self._queue[:count], dict(self._ends) if count == len(self._queue) else {}
 
     def _commit(self, queue: list[tuple[str, Entry]], ends: dict[tuple[str, int], tuple[str, int]]) -> str:
         """Writes a group, partition by partition. Returns what went wrong, or an empty string."""
@@ -287,7 +297,8 @@ class Store:
         for stream, entry in queue:
             groups[stream, day_of(entry.info.start_ns)][0].append(entry)
         for (stream, block_id), (day, end_ns) in ends.items():
-            groups[stream, day][1][block_id] = end_ns
+            if (stream, day) in groups or day in self._partitions.get(stream, ()):  # else it was forgotten meanwhile
+                groups[stream, day][1][block_id] = end_ns
         try:
             for (stream, day), (entries, new_ends) in groups.items():
                 self._partition(stream, day).write(entries, new_ends)

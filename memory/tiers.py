@@ -5,20 +5,25 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import islice
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .block import Block, BlockInfo
-from .codec import CODECS, LayerHead
+from .codec.codec import Codec, LayerHead
+from .codec.registry import CODECS
 from .errors import BlockNotFound, CorruptBlock
-from .partition import Entry
+from .partition import Entry, Partition
 from .record import Record, read_record, write_record
+from .scales import Moments, Scales
 from .store import Store
 
+SCALED_ON = 32  # blocks of a stream on which its scales are measured; they themselves are packed without
+_UNSCALED = "int4"
 _Key = tuple[str, int]
 
 
@@ -60,6 +65,8 @@ class Tiers:
         self._budget = ram_bytes
         self._fingerprint = bytes.fromhex(fingerprint)[:16]
         self._device, self._dtype = device, dtype
+        self._scales: dict[str, dict[bytes, Scales]] = {}  # of each stream by digest, the one in use last
+        self._measured: dict[str, list[Moments]] = {}  # the first blocks of streams that have no scales yet
         self._packed: OrderedDict[_Key, bytes] = OrderedDict()
         self._recent: dict[_Key, Recent] = {}
         self._pins: Counter[_Key] = Counter()
@@ -77,16 +84,16 @@ class Tiers:
 
         Raises:
             CodecError: the block does not fit the codec.
-            StoreUnwritable: the disk has taken nothing for long.
         """
-        key, record = (stream, block.block_id), write_record(block, self._codec, self._fingerprint)
+        key, (codec, scales) = (stream, block.block_id), self._codec_for(stream, block)
+        record = write_record(block, codec, self._fingerprint, scales)
         with self._lock:
             self._recent[key] = Recent(block.info, block.picture)
             self._keep(key, record)
-        self.store.put(stream, Entry(block.info, record, block.signature, block.picture))
-        if self._codec.exact:
+        self.store.put(stream, Entry(block.info, record, block.signature, block.picture, scales))
+        if codec.exact:
             return block
-        keys, values = read_record(record, self._fingerprint, "the block just packed").unpack()
+        keys, values = self._read(stream, record, "the block just packed").unpack()
         return replace(block, keys=keys.to(self._device), values=values.to(self._device))
 
     def extend(self, stream: str, info: BlockInfo, end_ns: int) -> None:
@@ -109,17 +116,8 @@ class Tiers:
         for block_id in dict.fromkeys(block_ids):
             keys, values = self._record(stream, block_id).unpack()
             info = self._info(stream, block_id)
-            blocks.append(
-                Block(
-                    block_id=block_id,
-                    start_ns=info.start_ns,
-                    end_ns=info.end_ns,
-                    keys=keys.to(self._device, self._dtype),
-                    values=values.to(self._device, self._dtype),
-                    signature=torch.empty(0, 0, dtype=torch.float16),
-                    gap=info.gap,
-                )
-            )
+            on_device = (x.to(self._device, self._dtype) for x in (keys, values))
+            blocks.append(Block.bare(info, *on_device))
         return sorted(blocks, key=lambda block: (block.start_ns, block.block_id))
 
     def keys(self, stream: str, block_id: int, heads: Sequence[LayerHead]) -> Tensor:
@@ -140,9 +138,12 @@ class Tiers:
             self._note_damage(stream, block_id, exc)
             return b""
 
-    def signatures(self, stream: str) -> Iterator[tuple[BlockInfo, Tensor]]:
-        """Every block on disk that can be read, with its signature."""
-        return self.store.signatures(stream, lambda block_id, exc: self._note_damage(stream, block_id, exc))
+    def signatures(
+        self, stream: str, partitions: Sequence[Partition] | None = None
+    ) -> Iterator[tuple[BlockInfo, Tensor]]:
+        """Every block on disk that can be read, with its signature; of all days, or of some."""
+        for partition in self.store.partitions(stream) if partitions is None else partitions:
+            yield from partition.signatures(lambda block_id, exc: self._note_damage(stream, block_id, exc))
 
     @contextmanager
     def pinned(self, stream: str, block_ids: Sequence[int]) -> Iterator[None]:
@@ -157,6 +158,42 @@ class Tiers:
                 self._pins.subtract(keys)
                 self._pins += Counter()
                 self._evict()
+
+    def fade(self, stream: str, partition: Partition, codec: str, rest: Callable[[], None]) -> bool:
+        """Packs a past day's blocks anew to fewer bits, on any thread. A damaged block stays as it is.
+
+        Args:
+            rest: called before each block; what it raises ends this, and the day stays as it was.
+
+        Returns:
+            whether any block had more bits before.
+
+        Raises:
+            StoreUnwritable: there is no room for the new file; nothing was changed.
+        """
+        smaller, first = CODECS[codec], next(self._whole(stream, partition), None)
+        if first is None or self._record(stream, first.block_id).codec.bits <= smaller.bits:
+            return False
+        scales = self._scales_of_day(stream, partition)
+
+        def pack(block_id: int, data: bytes) -> bytes:
+            rest()
+            try:
+                record, info = self._read(stream, data, f"block {block_id} of {stream}"), partition.info(block_id)
+            except (CorruptBlock, BlockNotFound):
+                return data
+            if record.codec.bits <= smaller.bits:
+                return data
+            keys, values = record.unpack()
+            return write_record(Block.bare(info, keys, values), smaller, self._fingerprint, scales)
+
+        with self._lock:
+            self._scales[stream] = {scales.digest: scales, **self._known_scales(stream)}
+        partition.repack(pack, scales)
+        with self._lock:
+            for block_id in partition.ids():
+                self._ram_bytes -= len(self._packed.pop((stream, block_id), b""))
+        return True
 
     def drop(self, stream: str, block_ids: Sequence[int]) -> None:
         """Lets go of forgotten blocks in RAM."""
@@ -193,9 +230,9 @@ class Tiers:
             raise CorruptBlock(self._damaged[key])
         try:
             if data is not None:
-                return read_record(data, self._fingerprint, f"block {block_id} of {stream}")
+                return self._read(stream, data, f"block {block_id} of {stream}")
             data = self.store.record(stream, block_id)
-            record = read_record(data, self._fingerprint, f"block {block_id} of {stream}")
+            record = self._read(stream, data, f"block {block_id} of {stream}")
         except CorruptBlock as exc:
             self._note_damage(stream, block_id, exc)
             raise
@@ -203,6 +240,53 @@ class Tiers:
             self._misses += 1
             self._keep(key, data)
         return record
+
+    def _read(self, stream: str, data: bytes, what: str) -> Record:
+        def scales_of(digest: bytes) -> Scales:
+            known = self._known_scales(stream)
+            if digest not in known:
+                raise CorruptBlock(f"{what}: the scales that it was packed against cannot be read")
+            return known[digest]
+
+        return read_record(data, self._fingerprint, what, scales_of)
+
+    def _codec_for(self, stream: str, block: Block) -> tuple[Codec, Scales | None]:
+        """What a new block is packed with: a scaled codec waits until the stream's scales are measured."""
+        if not self._codec.scaled:
+            return self._codec, None
+        with self._lock:
+            known = self._known_scales(stream)
+            if not known and not block.gap:
+                first = self._measured.setdefault(stream, [])
+                if len(first) == SCALED_ON:
+                    scales = Scales.of(self._measured.pop(stream))
+                    known[scales.digest] = scales
+                else:
+                    first.append(Moments.of(block))
+            if not known:
+                return CODECS[_UNSCALED], None
+            return self._codec, next(reversed(known.values()))
+
+    def _scales_of_day(self, stream: str, partition: Partition) -> Scales:
+        """Those that a past day's blocks have, or of a day without any, those of its first blocks."""
+        for scales in partition.scales().values():
+            return scales
+        return Scales.of([Moments.of(block) for block in islice(self._whole(stream, partition), SCALED_ON)])
+
+    def _whole(self, stream: str, partition: Partition) -> Iterator[Block]:
+        """A day's blocks of video that can be read, oldest first."""
+        for block_id in partition.ids():
+            with suppress(CorruptBlock, BlockNotFound):
+                (block,) = self.fetch(stream, [block_id])
+                if not block.gap:
+                    yield block
+
+    def _known_scales(self, stream: str) -> dict[bytes, Scales]:
+        """Every scales that the stream's blocks were packed against, by digest, the newest last."""
+        if stream not in self._scales:
+            days = [partition.scales() for partition in self.store.partitions(stream)]
+            self._scales[stream] = {digest: scales for day in days for digest, scales in day.items()}
+        return self._scales[stream]
 
     def _info(self, stream: str, block_id: int) -> BlockInfo:
         with self._lock:

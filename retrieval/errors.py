@@ -2,6 +2,7 @@
 
 RetrievalError
 ├── CalibrationError   a calibration file is unreadable, or belongs to another model
+├── UnfitIndexFile     an index file is damaged, or was made from something else
 └── TimeSpanError      a question's time span is impossible
 """
 
@@ -12,6 +13,10 @@ class RetrievalError(Exception):
 
 class CalibrationError(RetrievalError):
     """A calibration file is unreadable, or belongs to another model."""
+
+
+class UnfitIndexFile(RetrievalError):
+    """An index file is damaged, or was made from something else than what lies beside it."""
 
 
 class TimeSpanError(RetrievalError):

@@ -1,11 +1,13 @@
 """`SignatureIndex`: one stream's signatures in FAISS, a part for each UTC day, so that a day can be dropped whole.
 
-Derived from the store and rebuilt from it. Belongs to one thread.
+Derived from the store and rebuilt from it. A day may come without its vectors, which are then opened when they are
+first needed. Belongs to one thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import faiss
@@ -21,7 +23,7 @@ _Faiss: Any = faiss  # its own type hints know only the C++ signatures
 _Faiss.omp_set_num_threads(1)
 
 _DAY_NS = 86_400 * 1_000_000_000
-_SPAN_ROWS = np.dtype([("block_id", "i8"), ("start_ns", "i8"), ("end_ns", "i8"), ("tokens", "i4"), ("gap", "?")])
+SPAN_ROWS = np.dtype([("block_id", "i8"), ("start_ns", "i8"), ("end_ns", "i8"), ("tokens", "i4"), ("gap", "?")])
 
 
 class Found(NamedTuple):
@@ -31,26 +33,33 @@ class Found(NamedTuple):
     scores: NDArray[np.float32]
 
 
-class _Day:
-    """The blocks of a day in order of arrival, and their vectors."""
+class Day:
+    """The blocks of a day in order of arrival, and their vectors.
+
+    Args:
+        shapes: as for `SignatureIndex`.
+    """
 
     def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
-        self.rows = np.empty(256, _SPAN_ROWS)
+        self.shapes = shapes
+        self.rows = np.empty(256, SPAN_ROWS)
         self.count = 0
-        self._shapes = shapes
         self.per_block = [rows for rows, _ in shapes]
         # Signatures are kept in 16 bits, so this loses nothing, and searches faster than 32 (8 ms against 13 for
         # eight queries over 160,000 vectors on a core).
-        self.vectors = [
+        self.vectors: list[Any] = [
             faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
             for _, dim in shapes
         ]
+        self.mapped: object = None  # the file that the vectors lie in; None where they are in memory and may grow
 
     @property
     def blocks(self) -> NDArray[np.void]:
+        """A row for each block."""
         return self.rows[: self.count]
 
     def add(self, info: BlockInfo, parts: Sequence[Tensor]) -> None:
+        """Takes a block in."""
         if self.count == len(self.rows):
             self.rows = np.concatenate([self.rows, np.empty_like(self.rows)])
         self.rows[self.count] = tuple(info)
@@ -58,15 +67,16 @@ class _Day:
         for index, part in zip(self.vectors, parts, strict=True):
             index.add(np.ascontiguousarray(part.numpy()))
 
-    def only(self, stays: NDArray[np.bool_]) -> _Day:
+    def only(self, stays: NDArray[np.bool_]) -> Day:
         """The same without some blocks."""
-        day = _Day(self._shapes)
+        day = Day(self.shapes)
         day.rows, day.count = self.blocks[stays].copy(), int(stays.sum())
         for old, new, per_block in zip(self.vectors, day.vectors, self.per_block, strict=True):
             new.add(old.reconstruct_n(0, old.ntotal)[np.repeat(stays, per_block)])
         return day
 
     def search(self, part: int, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None) -> Found:
+        """The k nearest vectors of a part to each query, of the blocks that are allowed; None allows all."""
         per_block, index = self.per_block[part], self.vectors[part]
         parameters = None
         if allowed is not None:
@@ -77,6 +87,24 @@ class _Day:
         return Found(ids, scores)
 
 
+@dataclass(frozen=True, eq=False)
+class ClosedDay:
+    """A day whose vectors have not been needed yet.
+
+    Attributes:
+        blocks: a row for each block.
+        open: gives the whole day; called once.
+    """
+
+    blocks: NDArray[np.void]
+    open: Callable[[], Day]
+
+    @property
+    def count(self) -> int:
+        """How many blocks it holds."""
+        return len(self.blocks)
+
+
 class SignatureIndex:
     """Which blocks of a stream have a vector near a query, in a time span.
 
@@ -85,16 +113,30 @@ class SignatureIndex:
     """
 
     def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
-        self._shapes = list(shapes)
-        self._days: dict[int, _Day] = {}  # replaced, never shrunk in place: other threads may look
+        self.shapes = list(shapes)
+        self._days: dict[int, Day | ClosedDay] = {}  # replaced, never shrunk in place: other threads may look
 
     def __len__(self) -> int:
-        return sum(day.count for day in self._days.values())
+        return sum(day.count for day in list(self._days.values()))
+
+    def take(self, day: Day | ClosedDay) -> None:
+        """Takes in a whole day, which has blocks."""
+        self._days[_number(day)] = day
+
+    def replace(self, day: ClosedDay) -> None:
+        """Puts a day in the place of the same one, if that still holds the very same blocks."""
+        old = self._days.get(_number(day))
+        if old is not None and np.array_equal(old.blocks, day.blocks):
+            self._days[_number(day)] = day
 
     def add(self, info: BlockInfo, parts: Sequence[Tensor]) -> None:
         """Takes a block in; ids rise. Parts are float32, shaped as `shapes` says."""
-        day = self._days.setdefault(info.start_ns // _DAY_NS, _Day(self._shapes))
+        number = info.start_ns // _DAY_NS
+        day = self._opened(number) if number in self._days else Day(self.shapes)
+        if day.mapped is not None:
+            day = day.only(np.ones(day.count, np.bool_))
         day.add(info, parts)
+        self._days[number] = day
 
     def extend(self, info: BlockInfo, end_ns: int) -> None:
         """Notes that a block lasted longer."""
@@ -109,15 +151,18 @@ class SignatureIndex:
             if not stays.any():
                 del self._days[number]
             elif not stays.all():
-                self._days[number] = day.only(stays)
+                day = self._opened(number)  # which may have found that it holds fewer
+                self._days[number] = day.only(~np.isin(day.blocks["block_id"], gone))
 
     def infos(self, span: Span | None = None) -> list[BlockInfo]:
         """The blocks that a span touches, in order of arrival."""
-        return [
-            BlockInfo(*row.tolist())
-            for _, day in sorted(self._days.items())
-            for row in (day.blocks if span is None else day.blocks[_touched(day.blocks, span)])
-        ]
+        days = [day.blocks for _, day in sorted(self._days.items())]
+        return [BlockInfo(*row.tolist()) for blocks in days for row in blocks[_touched(blocks, span)]]
+
+    def gaps(self, span: Span | None = None) -> list[BlockInfo]:
+        """As `infos`, of the blocks that stand for no video."""
+        days = [day.blocks[day.blocks["gap"]] for _, day in sorted(self._days.items())]
+        return [BlockInfo(*row.tolist()) for blocks in days for row in blocks[_touched(blocks, span)]]
 
     def by_id(self, block_ids: Sequence[int]) -> list[BlockInfo]:
         """The blocks of these ids, in the order given; unknown ids are left out."""
@@ -133,7 +178,7 @@ class SignatureIndex:
         """How many blocks a span touches."""
         if span is None:
             return len(self)
-        return sum(int(_touched(day.blocks, span).sum()) for day in self._days.values())
+        return sum(int(_touched(day.blocks, span).sum()) for day in list(self._days.values()))
 
     def first(self) -> BlockInfo | None:
         """The oldest block, or None where there is none."""
@@ -155,19 +200,33 @@ class SignatureIndex:
         """The k nearest vectors of a part to each query `[n, D]`, over all days that the span touches."""
         wanted = np.ascontiguousarray(queries.to(torch.float32).cpu().numpy())
         found = []
-        for day in self._days.values():
-            allowed = None if span is None else _touched(day.blocks, span)
-            if allowed is None or allowed.any():
-                found.append(day.search(part, wanted, k, None if allowed is None or allowed.all() else allowed))
+        for number, known in list(self._days.items()):
+            if _touched(known.blocks, span).any():
+                day = self._opened(number)
+                allowed = _touched(day.blocks, span)
+                found.append(day.search(part, wanted, k, None if allowed.all() else allowed))
         if not found:
             return Found(np.empty((len(wanted), 0), np.int64), np.empty((len(wanted), 0), np.float32))
         return Found(np.concatenate([f.block_ids for f in found], 1), np.concatenate([f.scores for f in found], 1))
 
+    def _opened(self, number: int) -> Day:
+        day = self._days[number]
+        if isinstance(day, ClosedDay):
+            known, day = day.blocks, day.open()
+            if day.count == len(known):
+                day.rows = known  # in which a block may have lasted longer by now
+            self._days[number] = day
+        return day
 
-def _touched(blocks: NDArray[np.void], span: Span) -> NDArray[np.bool_]:
+
+def _number(day: Day | ClosedDay) -> int:
+    return int(day.blocks["start_ns"][0]) // _DAY_NS
+
+
+def _touched(blocks: NDArray[np.void], span: Span | None) -> NDArray[np.bool_]:
     touched = np.ones(len(blocks), np.bool_)
-    if span.until_ns is not None:
+    if span is not None and span.until_ns is not None:
         touched &= blocks["start_ns"] <= span.until_ns
-    if span.since_ns is not None:
+    if span is not None and span.since_ns is not None:
         touched &= blocks["end_ns"] >= span.since_ns
     return touched

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -44,12 +45,18 @@ class DaemonProcess:
             code = self.stop()
             assert code in (0, -signal.SIGKILL), f"the daemon ended with {code}: {self.log.read_text()[-4000:]}"
 
-    def start(self) -> None:
-        """Returns when it answers."""
+    def start(self, *wrapper: str) -> None:
+        """Returns when it answers. A wrapper is a command that runs the one which follows it."""
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "longwatch.daemon.main", str(self.config)]
+            command = [*wrapper, sys.executable, "-m", "longwatch.daemon.main", str(self.config)]
             self._process = subprocess.Popen(command, stderr=log)
         self.wait(lambda status: True)
+
+    def limit_files(self, most_bytes: int) -> None:
+        """Lets no file grow beyond a size, as if the disk were full; -1 takes the limit away."""
+        assert self._process is not None
+        _, hard = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (most_bytes, hard))
 
     def kill(self) -> None:
         """SIGKILL."""

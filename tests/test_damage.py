@@ -64,6 +64,26 @@ def test_damaged_blocks_are_counted_and_left_out_and_all_else_is_answered(tmp_pa
         assert "5 blocks are damaged and left out of answers; the daemon's log names them" in said.stdout
 
 
+def test_a_day_whose_file_is_broken_is_set_aside_and_said_and_all_else_goes_on(tmp_path: Path) -> None:
+    streams = STREAM + STREAM.replace("yard", "door").replace("seed=2", "seed=3")
+    with DaemonProcess(tmp_path, streams) as daemon:
+        seen = daemon.wait(lambda s: all(x.state == "ended" for x in s.streams) and not s.queued_blocks).streams
+        daemon.stop()
+        (file,) = (tmp_path / "store" / "yard").rglob("data.mdb")
+        data = bytearray(file.read_bytes())
+        for page in range(2 * 4096, len(data), 4096):
+            data[page + 12] ^= 0x40  # where its entries are said to end
+        file.write_bytes(data)
+        daemon.start()
+        again = daemon.wait(lambda s: all(x.state == "ended" for x in s.streams) and not s.queued_blocks).streams
+        assert [stream.blocks for stream in again] == [stream.blocks for stream in seen]  # a scene is seen again
+        assert again[0].durable_id == seen[0].durable_id
+        log = daemon.log.read_text()
+        assert log.count("a day's file cannot be read; its blocks are not found") == 1
+        assert "set aside as data.mdb.broken-" in log
+        assert daemon.client.ask("what happened?", stream="door").text
+
+
 def doctor(daemon: DaemonProcess, *options: str) -> tuple[int, dict[str, list[str]]]:
     """Exit code, and what `longwatch doctor` says of the memory by state."""
     command = [sys.executable, "-m", "longwatch.clients.cli", "doctor", str(daemon.config), "--json", *options]

@@ -53,6 +53,7 @@ def last_line(text: str) -> str:
             '[server]\naddress = "tcp://0.0.0.0:5757"',
             "longwatch: server.address: tcp://0.0.0.0:5757 is open to the network",
         ),
+        ('[memory]\nfolder = "/sys/store"', "longwatch: memory.folder /sys/store cannot be used: "),  # nobody may write
         ('[model]\nname = "/nowhere"', "longwatch: model.name: there is no folder /nowhere"),
         ('[streams.x]\nurl = "gopher://a:b@c"', "longwatch: gopher://***@c: no source reads gopher://"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,11 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from longwatch.memory.block import Block, Geometry
-from longwatch.memory.codec import CODECS
+from longwatch.memory.codec.registry import CODECS
 from longwatch.memory.errors import CodecError, CorruptBlock, FingerprintMismatch, UnknownFormat
-from longwatch.memory.record import read_record, seal, write_record
+from longwatch.memory.record import Record, read_record, seal, write_record
+from longwatch.memory.scales import Moments, Scales
 
 FINGERPRINT = bytes(range(16))
+SCALED = ("ecsq4", "ecsq2", "ecsq1")
 
 
 def tensors(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -28,12 +32,31 @@ def block(dtype: torch.dtype = torch.bfloat16, shape: tuple[int, ...] = (2, 2, 7
     return Block(block_id=5, start_ns=10, end_ns=20, keys=keys, values=values, signature=torch.zeros(1, 4).half())
 
 
+def scales_for(kept: Block) -> Scales:
+    """Measured on other blocks of the same stream."""
+    return Scales.of([Moments.of(block(kept.keys.dtype, tuple(kept.keys.shape), seed)) for seed in range(100, 132)])
+
+
+def pack(kept: Block, codec: str) -> bytes:
+    return write_record(kept, CODECS[codec], FINGERPRINT, scales_for(kept))
+
+
+def read(data: bytes, scales: Scales | None = None) -> Record:
+    return read_record(
+        data, FINGERPRINT, "it", lambda digest: {scales.digest: scales}[digest] if scales else no_scales()
+    )
+
+
+def no_scales() -> Scales:
+    raise AssertionError("this codec needs no scales")
+
+
 @pytest.mark.parametrize(
     ("codec", "dtype"), [("raw16", torch.float16), ("raw16", torch.bfloat16), ("raw32", torch.float32)]
 )
 def test_a_raw_block_comes_back_bit_for_bit(codec: str, dtype: torch.dtype) -> None:
     kept = block(dtype)
-    keys, values = read_record(write_record(kept, CODECS[codec], FINGERPRINT), FINGERPRINT, "it").unpack()
+    keys, values = read(pack(kept, codec)).unpack()
     assert keys.dtype == dtype
     assert torch.equal(keys.view(torch.uint8), kept.keys.view(torch.uint8))
     assert torch.equal(values.view(torch.uint8), kept.values.view(torch.uint8))
@@ -53,9 +76,9 @@ def test_an_int_codec_is_within_half_a_step_of_its_channels_range(
 ) -> None:
     keys, values = tensors((layers, heads, tokens, 4 * quarter_dim), torch.float32, seed)
     codec = CODECS[f"int{bits}"]
-    data = memoryview(codec.pack(keys, values))
+    data = memoryview(codec.pack(keys, values, None))
     assert len(data) == keys.numel() * 2 * bits // 8 + 4 * layers * heads * (4 * quarter_dim + tokens)
-    back = codec.unpack(data, Geometry(layers, heads, 4 * quarter_dim), tokens, torch.float32)
+    back = codec.unpack(data, Geometry(layers, heads, 4 * quarter_dim), tokens, torch.float32, None)
     for original, restored, axis in ((keys, back[0], 2), (values, back[1], 3)):
         step = (original.amax(axis, keepdim=True) - original.amin(axis, keepdim=True)) / (2**bits - 1)
         slack = 0.01 * original.abs().amax() + 1e-5  # the range itself is kept in 16 bits
@@ -65,8 +88,69 @@ def test_an_int_codec_is_within_half_a_step_of_its_channels_range(
 def test_int4_takes_a_quarter_of_raw16_and_the_ranges_no_more() -> None:
     """A range is 4 bytes for each of a head's D key channels and T value tokens, beside 4·T·D bytes raw."""
     keys, values = tensors((6, 2, 196, 64), torch.bfloat16)
-    ratio = len(CODECS["int4"].pack(keys, values)) / len(CODECS["raw16"].pack(keys, values))
+    ratio = len(CODECS["int4"].pack(keys, values, None)) / len(CODECS["raw16"].pack(keys, values, None))
     assert ratio == pytest.approx(0.25 + 1 / 196 + 1 / 64)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    layers=st.integers(1, 4),
+    heads=st.integers(1, 3),
+    tokens=st.integers(1, 33),
+    half_dim=st.integers(1, 16),
+    seed=st.integers(0, 999),
+    strange=st.sampled_from((1.0, 30.0, 3000.0)),
+    codec=st.sampled_from(SCALED),
+)
+def test_an_entropy_coded_block_is_within_a_step_of_its_streams_spread_however_strange_it_is(
+    layers: int, heads: int, tokens: int, half_dim: int, seed: int, strange: float, codec: str
+) -> None:
+    """A code stands for the mean of its step, which is no further than a step from what was there."""
+    usual = block(torch.float32, (layers, heads, tokens, 2 * half_dim), seed)
+    kept = replace(usual, keys=usual.keys * strange, values=usual.values - strange)
+    scales, steps = scales_for(usual), {"ecsq4": (0.3, 0.5), "ecsq2": (0.8, 1.2), "ecsq1": (1.0, 1.6)}[codec]
+    keys, values = read(write_record(kept, CODECS[codec], FINGERPRINT, scales), scales).unpack()
+    key_spread, value_spread = scales.spread
+    key_unit = (key_spread * key_spread.log().mean(-1, keepdim=True).exp()).sqrt()
+    for original, restored, step in (
+        (kept.keys, keys, steps[0] * key_unit),
+        (kept.values, values, steps[1] * value_spread),
+    ):
+        assert ((original - restored).abs() <= step + 1e-5 * original.abs()).all()
+
+
+def test_a_finer_step_takes_more_bytes_and_gives_less_error() -> None:
+    kept = block(torch.float32, (4, 2, 24, 64))
+    scales = scales_for(kept)
+    sizes, errors = [], []
+    for codec in SCALED:
+        data = write_record(kept, CODECS[codec], FINGERPRINT, scales)
+        sizes.append(8 * len(data) / (2 * kept.keys.numel()))
+        errors.append(float((read(data, scales).unpack()[1] - kept.values).square().mean()))
+    assert sizes == sorted(sizes, reverse=True)
+    assert errors == sorted(errors)
+    own_ranges = [8 * len(pack(kept, codec)) / (2 * kept.keys.numel()) for codec in ("int4", "int2")]
+    assert sizes[0] < own_ranges[0]
+    assert sizes[1] < own_ranges[1]
+
+
+def test_scales_come_back_as_they_were_and_are_told_apart_by_their_digest() -> None:
+    scales, others = scales_for(block()), scales_for(block(torch.float32, (2, 2, 7, 8)))
+    again = Scales.from_bytes(scales.to_bytes())
+    assert torch.equal(again.mean, scales.mean)
+    assert torch.equal(again.spread, scales.spread)
+    assert again.digest == scales.digest != others.digest
+    with pytest.raises(CorruptBlock):
+        Scales.from_bytes(scales.to_bytes()[:-2])
+
+
+def test_scales_merged_from_blocks_are_those_of_all_their_tokens() -> None:
+    blocks = [block(torch.float32, (2, 2, tokens, 8), tokens) for tokens in (3, 9, 24)]
+    scales = Scales.of([Moments.of(b) for b in blocks])
+    for n, kind in enumerate(("keys", "values")):
+        together = torch.cat([getattr(b, kind) for b in blocks], 2)
+        assert torch.allclose(scales.mean[n], together.mean(2, keepdim=True), atol=5e-3)
+        assert torch.allclose(scales.spread[n], together.std(2, correction=0, keepdim=True), rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -77,10 +161,12 @@ def test_int4_takes_a_quarter_of_raw16_and_the_ranges_no_more() -> None:
         ("int8", torch.float32),
         ("int4", torch.float32),
         ("int2", torch.float32),
+        *((codec, torch.float32) for codec in SCALED),
     ],
 )
 def test_one_heads_keys_equal_those_of_the_whole_block(codec: str, dtype: torch.dtype) -> None:
-    record = read_record(write_record(block(dtype), CODECS[codec], FINGERPRINT), FINGERPRINT, "it")
+    kept = block(dtype)
+    record = read(pack(kept, codec), scales_for(kept))
     keys, _ = record.unpack()
     some = record.unpack_keys([(1, 0), (0, 1)])
     assert torch.equal(some, torch.stack([keys[1, 0], keys[0, 1]]).float())
@@ -88,36 +174,36 @@ def test_one_heads_keys_equal_those_of_the_whole_block(codec: str, dtype: torch.
 
 def test_a_raw_codec_refuses_to_round_and_says_what_to_set() -> None:
     with pytest.raises(CodecError, match=r"raw16 cannot keep torch\.float32 bit for bit; set memory\.codec to raw32"):
-        write_record(block(torch.float32), CODECS["raw16"], FINGERPRINT)
+        pack(block(torch.float32), "raw16")
 
 
-@pytest.mark.parametrize("codec", ["raw16", "int4"])
+@pytest.mark.parametrize("codec", ["raw16", "int4", "ecsq4"])
 def test_a_flipped_bit_anywhere_is_found(codec: str) -> None:
-    data = write_record(block(), CODECS[codec], FINGERPRINT)
+    data = pack(block(), codec)
     for place in range(len(data)):
         damaged = bytearray(data)
         damaged[place] ^= 0x10
         with pytest.raises((CorruptBlock, UnknownFormat)):
-            read_record(bytes(damaged), FINGERPRINT, "it")
+            read(bytes(damaged))
 
 
 def test_a_cut_off_record_is_found_at_any_length() -> None:
-    data = write_record(block(), CODECS["int4"], FINGERPRINT)
+    data = pack(block(), "int4")
     for length in range(0, len(data), 7):
         with pytest.raises((CorruptBlock, UnknownFormat)):
-            read_record(data[:length], FINGERPRINT, "it")
+            read(data[:length])
 
 
 def test_a_block_of_another_model_is_refused() -> None:
-    data = write_record(block(), CODECS["int4"], FINGERPRINT)
+    data = pack(block(), "int4")
     with pytest.raises(FingerprintMismatch, match=r"use that model, or another memory\.folder"):
-        read_record(data, bytes(16), "it")
+        read_record(data, bytes(16), "it", lambda _: no_scales())
 
 
 def test_a_newer_format_is_told_apart_from_damage() -> None:
-    data = bytearray(write_record(block(), CODECS["int4"], FINGERPRINT))
+    data = bytearray(pack(block(), "int4"))
     data[4] = 9
     with pytest.raises(CorruptBlock):
-        read_record(bytes(data), FINGERPRINT, "it")
+        read(bytes(data))
     with pytest.raises(UnknownFormat, match="has format 9, this version reads up to 1; upgrade longwatch"):
-        read_record(seal(bytes(data[:-4])), FINGERPRINT, "it")
+        read(seal(bytes(data[:-4])))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import time
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +18,7 @@ from longwatch.memory.record import seal
 from longwatch.memory.retention import days_to_drop
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
-from longwatch.memory.tiers import Tiers
+from longwatch.memory.tiers import SCALED_ON, Tiers
 
 from .blocks import DAY_NS, MORNING_NS, make_block
 
@@ -31,15 +29,13 @@ def config(folder: Path, **options: object) -> MemoryConfig:
     return MemoryConfig(folder=str(folder), codec="raw16", commit_seconds=0.05, map_bytes=1 << 28, **options)  # type: ignore[arg-type]
 
 
-def tiers_on(store: Store, ram_bytes: int = 1 << 20, fingerprint: str = FINGERPRINT) -> Tiers:
+def tiers_on(store: Store, ram_bytes: int = 1 << 20, fingerprint: str = FINGERPRINT, codec: str = "raw16") -> Tiers:
     device = torch.device("cpu")
-    return Tiers(
-        store, codec="raw16", ram_bytes=ram_bytes, fingerprint=fingerprint, device=device, dtype=torch.bfloat16
-    )
+    return Tiers(store, codec=codec, ram_bytes=ram_bytes, fingerprint=fingerprint, device=device, dtype=torch.bfloat16)
 
 
 @contextmanager
-def memory(folder: Path, **options: int) -> Iterator[Tiers]:
+def memory(folder: Path, **options: Any) -> Iterator[Tiers]:
     store = Store(config(folder))
     try:
         yield tiers_on(store, **options)
@@ -205,44 +201,6 @@ def test_retention_drops_whole_old_days_and_never_the_newest() -> None:
     assert days_to_drop(days, now_ns=now_ns, keep_days=0, disk_bytes=1)[-1] == ("a", "2026-03-04")
 
 
-WRITER = """
-import sys, torch
-from longwatch.memory.store import Store
-from longwatch.memory.settings import MemoryConfig
-from longwatch.memory.tiers import Tiers
-from tests.memory.blocks import make_block
-store = Store(MemoryConfig(folder=sys.argv[1], codec="raw16", commit_seconds=0.05, map_bytes=1 << 28))
-tiers = Tiers(store, codec="raw16", ram_bytes=1 << 20, fingerprint="ab" * 32,
-              device=torch.device("cpu"), dtype=torch.bfloat16)
-keep = store.on_durable
-store.on_durable = lambda stream, ids: (keep(stream, ids), print(*ids, flush=True))
-number = store.last_id("yard")
-while True:
-    number += 1
-    tiers.spill("yard", make_block(number))
-"""
-
-
-def test_every_block_called_durable_survives_sigkill(tmp_path: Path) -> None:
-    durable: set[int] = set()
-    root = Path(__file__).parents[2]
-    for life in range(3):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, cwd=root, text=True
-        )
-        assert writer.stdout is not None
-        durable |= {int(i) for i in writer.stdout.readline().split()}
-        time.sleep(0.2 + 0.13 * life)
-        writer.send_signal(signal.SIGKILL)
-        durable |= {int(i) for line in writer.stdout.read().rsplit("\n", 1)[0].splitlines() for i in line.split()}
-        writer.wait()
-        writer.stdout.close()
-    assert len(durable) > 30
-    with memory(tmp_path) as tiers:
-        for block in tiers.fetch("yard", sorted(durable)):
-            assert torch.equal(block.keys, make_block(block.block_id).keys)
-
-
 def bytes_under(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file())
 
@@ -251,7 +209,7 @@ def marks_of(number: int) -> tuple[bytes, ...]:
     """What only this block has in the files: its values, its signature, and its picture's end."""
     block = make_block(number, picture=b"a picture " * 40)
     values, signature = block.values.view(torch.int16).numpy().tobytes(), block.signature.numpy().tobytes()
-    return values, signature, block.picture[-20:] + seal(block.picture)[-4:]
+    return values, signature, block.picture[-20:] + seal(block.picture, number.to_bytes(8, "big"))[-4:]
 
 
 def test_what_is_forgotten_leaves_no_byte_and_the_rest_is_as_it_was(tmp_path: Path) -> None:
@@ -289,3 +247,57 @@ def test_a_forgetting_that_finds_no_room_forgets_nothing(tmp_path: Path) -> None
         with pytest.raises(StoreUnwritable, match="cannot be written anew"):
             tiers.store.forget("yard", [2])
         assert [info.block_id for info in tiers.store.infos("yard")] == [1, 2, 3, 4, 5]
+
+
+def scaled_keys(folder: Path) -> dict[int, torch.Tensor]:
+    with memory(folder, codec="ecsq4") as tiers:
+        return {info.block_id: tiers.fetch("yard", [info.block_id])[0].keys for info in tiers.store.infos("yard")}
+
+
+def test_scaled_blocks_come_back_as_they_were_taken_after_a_restart_on_every_day(tmp_path: Path) -> None:
+    """The first blocks are packed without scales; each later day's file holds its own copy of them."""
+    with memory(tmp_path, codec="ecsq4") as tiers:
+        taken = {n: tiers.spill("yard", make_block(n)).keys for n in range(1, SCALED_ON + 4)}
+    with memory(tmp_path, codec="ecsq4") as tiers:
+        for n, time_ns in ((40, MORNING_NS + DAY_NS), (41, MORNING_NS + 2 * DAY_NS)):
+            taken[n] = tiers.spill("yard", make_block(n, time_ns)).keys
+        tiers.store.flush()
+        tiers.drop("yard", tiers.store.drop("yard", "2026-03-02"))  # where the scales were first kept
+        assert not set(taken) & {info.block_id for info in tiers.store.infos("yard")} - {40, 41}
+    assert scaled_keys(tmp_path).keys() == {40, 41}
+    assert all(torch.equal(keys, taken[n]) for n, keys in scaled_keys(tmp_path).items())
+    error = (taken[41].float() - make_block(41).keys.float()).abs().amax()
+    assert 0 < error < 1  # what was taken is near what was given, and not it
+
+
+def test_one_damaged_copy_of_the_scales_harms_nothing_and_two_are_damage(tmp_path: Path) -> None:
+    with memory(tmp_path, codec="ecsq4") as tiers:
+        for number in range(1, SCALED_ON + 4):
+            tiers.spill("yard", make_block(number))
+        tiers.store.flush()
+        (scales,) = tiers.store.partitions("yard")[0].scales().values()
+    before, file = scaled_keys(tmp_path), tmp_path / "yard" / "2026-03-02" / "data.mdb"
+    places = [found.start() for found in re.finditer(re.escape(scales.to_bytes()), file.read_bytes())]
+    assert len(places) == 2
+
+    def flip(place: int) -> None:
+        data = bytearray(file.read_bytes())
+        data[place + 20] ^= 1
+        file.write_bytes(data)
+
+    flip(places[0])
+    after = scaled_keys(tmp_path)
+    assert all(torch.equal(after[n], keys) for n, keys in before.items())
+    flip(places[1])
+    with memory(tmp_path, codec="ecsq4") as tiers:
+        assert torch.equal(tiers.fetch("yard", [1])[0].keys, before[1])  # packed without scales
+        with pytest.raises(CorruptBlock, match="the scales that it was packed against cannot be read"):
+            tiers.fetch("yard", [SCALED_ON + 2])
+
+
+def test_what_stays_after_a_forgetting_still_finds_its_scales(tmp_path: Path) -> None:
+    with memory(tmp_path, codec="ecsq2") as tiers:
+        for number in range(1, SCALED_ON + 4):
+            tiers.spill("yard", make_block(number))
+        tiers.store.forget("yard", [3, SCALED_ON + 1])
+    assert scaled_keys(tmp_path).keys() == set(range(1, SCALED_ON + 4)) - {3, SCALED_ON + 1}

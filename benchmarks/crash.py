@@ -1,0 +1,310 @@
+"""Whether killing a daemon again and again loses what it called durable, or changes what a question recalls.
+
+A real daemon watches the rendered yard by the clock and commits all the time. SIGKILL comes while it starts, at any
+moment, as a commit writes, or while it forgets. Then the store is read, value by value; then the daemon starts again,
+and is asked the same questions: some about a stream that has ended, where the same blocks must win, and some about a
+few seconds of the other, where each block of that time must come back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import Popen
+from typing import Any, NamedTuple
+
+import crc32c
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from longwatch.clients import Client
+from longwatch.clients.errors import ClientError
+from longwatch.daemon.demo import free_ports, running_daemon
+from longwatch.daemon.model.settings import ModelConfig
+from longwatch.daemon.model.video_lm import VideoLM
+from longwatch.daemon.protocol import StatusReply
+from longwatch.memory.block import BlockInfo
+from longwatch.memory.errors import StorageError
+from longwatch.memory.partition import Partition
+from longwatch.memory.record import read_record
+from longwatch.memory.settings import MemoryConfig
+from longwatch.memory.store import day_files, take_folder
+
+MOMENTS = ("forget", "commit", "any", "start")
+QUESTIONS = ("did a red car appear?", "what happened?", "when did the blue van come?", "what was there at 10:01:30?")
+SPAN_BLOCKS, SPANS_ASKED = 10, 2
+OLD_BLOCKS = 64  # more than stand in the window
+FORGOTTEN_AT_ONCE = 3
+_CONFIG = """
+[model]
+threads = 1
+[memory]
+folder = "{folder}/store"
+commit_seconds = 0.05
+[server]
+address = "tcp://127.0.0.1:{port}"
+events_address = "tcp://127.0.0.1:{events_port}"
+[log]
+level = "warning"
+[streams.past]
+url = "scene://?seed=5&start=2026-03-02T10:00:00&minutes=3&busy=0.6"
+pace = "fast"
+[streams.yard]
+url = "scene://?seed=3&busy=0.6"
+fps = 15
+gate_levels = 0
+"""
+
+
+class Found(NamedTuple):
+    """A block that is whole on the disk, and a digest of all its values."""
+
+    info: BlockInfo
+    digest: int
+
+
+class Ledger:
+    """What the daemon promised of the stream `yard`, held against what its store holds after each kill."""
+
+    def __init__(self, folder: Path, fingerprint: bytes) -> None:
+        self._folder, self._fingerprint = folder, fingerprint
+        self.durable_id = 0  # the highest that the daemon has told
+        self.found: dict[int, Found] = {}
+        self.lost: dict[int, str] = {}
+        self.forgotten: set[int] = set()
+        self.forgetting: set[int] = set()  # they may be gone at the next look, all of them or none
+        self.half_forgotten = self.cut_short = 0
+
+    def tell(self, status: StatusReply) -> None:
+        """Notes what the daemon calls durable."""
+        self.durable_id = max(self.durable_id, *(s.durable_id for s in status.streams if s.name == "yard"))
+
+    def examine(self) -> None:
+        """Reads every value of every day while no daemon runs."""
+        lock = take_folder(self._folder)  # which proves that no daemon is left
+        self.cut_short += any(fresh.exists() for _, fresh in self.files())
+        there = {i: block for file, _ in self.files() for i, block in self._read(file.parent).items()}
+        os.close(lock)
+        gone = self.forgetting - there.keys()
+        self.half_forgotten += 0 < len(gone) < len(self.forgetting)
+        self.forgotten |= gone
+        self.forgetting = set()
+        for block_id in set(range(1, self.durable_id + 1)) - self.forgotten - there.keys():
+            self.lost.setdefault(block_id, "is not there, or a value of it cannot be read")
+        for block_id, before in self.found.items():
+            now = there.get(block_id, before)
+            if block_id <= self.durable_id and (now.digest != before.digest or now.info != before.info):
+                self.lost.setdefault(block_id, f"is another: {now}, and was {before}")
+        if back := self.forgotten & there.keys():
+            self.lost.update(dict.fromkeys(back, "was forgotten, and is there again"))
+        self.found = there
+
+    def old(self) -> list[BlockInfo]:
+        """Durable blocks that have left the window, in order."""
+        return [block.info for i, block in sorted(self.found.items()) if i <= self.durable_id][:-OLD_BLOCKS]
+
+    def files(self) -> list[tuple[Path, Path]]:
+        """Each day's file, and where a forgetting writes it anew."""
+        return [(file, file.parent / "fresh") for file in day_files(self._folder) if file.parts[-3] == "yard"]
+
+    def _read(self, day: Path) -> dict[int, Found]:
+        """A day's blocks, as far as they are whole. New ones are unpacked too."""
+        partition, found = Partition(day, MemoryConfig().map_bytes), {}
+        signatures = {info.block_id: vectors for info, vectors in partition.signatures(lambda block_id, exc: None)}
+        for block_id in partition.ids():
+            try:
+                record, picture, info = (
+                    read(block_id) for read in (partition.record, partition.picture, partition.info)
+                )
+                if block_id not in self.found:
+                    read_record(record, self._fingerprint, f"block {block_id}", partition.scales().__getitem__).unpack()
+                values = (record, picture, signatures[block_id].numpy().tobytes())
+            except (StorageError, KeyError):
+                continue
+            digest = 0
+            for value in values:
+                digest = crc32c.crc32c(value, digest)
+            found[block_id] = Found(info, digest)
+        partition.close()
+        return found
+
+
+class Life:
+    """A life of the daemon: it starts, is asked what was asked before, watches, and is killed.
+
+    Args:
+        recalled: what each question about the past brought back in the first life.
+    """
+
+    def __init__(self, folder: Path, ledger: Ledger, recalled: dict[str, list[int]], rng: random.Random) -> None:
+        self._folder, self._ledger, self._recalled, self._rng = folder, ledger, recalled, rng
+        self.asked = self.changed = 0
+        self._forgetting: threading.Thread | None = None
+
+    def live(self, moment: str) -> None:
+        """From start to SIGKILL, at one of the `MOMENTS`."""
+        port, events_port = free_ports(2)
+        config = _CONFIG.format(folder=self._folder, port=port, events_port=events_port)
+        address = f"tcp://127.0.0.1:{port}"
+        with running_daemon(config, self._folder) as daemon, Client(address) as client:
+            if moment == "start":
+                time.sleep(self._rng.uniform(0, 6))
+            else:
+                self._wait(client, daemon)
+                self._ask(client)
+                self._watch(client, self._rng.uniform(0.1, 1.5))
+                if moment == "commit":  # a file has been written to, and the commit that does it is not at its end
+                    files = [file for file, _ in self._ledger.files()]
+                    before = [file.stat().st_mtime_ns for file in files]
+                    _await(lambda: before != [file.stat().st_mtime_ns for file in files])
+                elif moment == "forget":
+                    self._forget(address)
+                    _await(lambda: any(fresh.exists() for _, fresh in self._ledger.files()))
+                    time.sleep(self._rng.uniform(0, 0.05))
+            daemon.kill()
+            daemon.wait()
+            if self._forgetting is not None:
+                self._forgetting.join()
+
+    def _wait(self, client: Client, daemon: Popen[bytes]) -> None:
+        """Until the daemon answers, and in the first life until the past is there."""
+        while True:
+            if daemon.poll() is not None:
+                raise SystemExit(f"the daemon did not start: {(self._folder / 'daemon.log').read_text()[-2000:]}")
+            with contextlib.suppress(ClientError):
+                past, _ = client.status().streams
+                if self._recalled or (past.state == "ended" and past.durable_id == past.blocks):
+                    return
+            time.sleep(0.05)
+
+    def _watch(self, client: Client, seconds: float) -> None:
+        """Hears what becomes durable."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._ledger.tell(client.status())
+            time.sleep(0.01)
+
+    def _ask(self, client: Client) -> None:
+        for question in QUESTIONS:
+            recalled = client.ask(question, stream="past", pictures=False).recalled
+            self._count(recalled, self._recalled.setdefault(question, recalled))
+        old = self._ledger.old()
+        for _ in range(SPANS_ASKED if len(old) > SPAN_BLOCKS else 0):
+            infos = _some(old, SPAN_BLOCKS, self._rng)
+            since_ns, until_ns = infos[0].start_ns, infos[-1].end_ns
+            end = client.ask("what happened?", stream="yard", since_ns=since_ns, until_ns=until_ns, pictures=False)
+            self._count(end.recalled, [info.block_id for info in infos])
+
+    def _count(self, recalled: list[int], before: list[int]) -> None:
+        self.asked += 1
+        self.changed += recalled != before
+
+    def _forget(self, address: str) -> None:
+        """Has some old blocks forgotten, and does not wait for the end."""
+        old = self._ledger.old()
+        if len(old) <= FORGOTTEN_AT_ONCE:
+            return
+        infos = _some(old, FORGOTTEN_AT_ONCE, self._rng)
+        since_ns, until_ns = infos[0].start_ns, infos[-1].end_ns
+        self._ledger.forgetting = {info.block_id for info in infos}
+
+        def forget() -> None:
+            with Client(address, timeout_seconds=1) as other, contextlib.suppress(ClientError):
+                other.forget("yard", since_ns, until_ns)
+
+        self._forgetting = threading.Thread(target=forget)
+        self._forgetting.start()
+
+
+def _await(what: Callable[[], bool]) -> None:
+    """Looks without rest until something is so, for two seconds at most."""
+    until = time.monotonic() + 2
+    while time.monotonic() < until and not what():
+        pass
+
+
+def _some(old: list[BlockInfo], count: int, rng: random.Random) -> list[BlockInfo]:
+    """So many blocks in a row or more: all that a time touches."""
+    first = rng.randrange(len(old) - count)
+    since_ns, until_ns = old[first].start_ns, old[first + count - 1].end_ns
+    return [info for info in old if info.end_ns >= since_ns and info.start_ns <= until_ns]
+
+
+def run(kills: int, seed: int, folder: Path, told: Callable[[], None]) -> dict[str, Any]:
+    """Lives and kills; the first life sees the past and is not counted."""
+    began, rng = time.monotonic(), random.Random(seed)
+    ledger = Ledger(folder / "store", bytes.fromhex(VideoLM.load(ModelConfig()).fingerprint)[:16])
+    recalled: dict[str, list[int]] = {}
+    asked = changed = 0
+    moments: Counter[str] = Counter()
+    for number in range(-1, kills):
+        life = Life(folder, ledger, recalled, rng)
+        moment = MOMENTS[number % len(MOMENTS)] if number >= 0 else "any"
+        life.live(moment)
+        ledger.examine()
+        asked, changed = asked + life.asked, changed + life.changed
+        if number >= 0:
+            moments[moment] += 1
+            told()
+    return {
+        "kills": kills,
+        "durable_lost": len(ledger.lost),
+        "recall_changed": changed,
+        "half_forgotten": ledger.half_forgotten,
+        "durable": ledger.durable_id - len(ledger.forgotten),
+        "forgotten": len(ledger.forgotten),
+        "forgettings_cut_short": ledger.cut_short,
+        "asked": asked,
+        "moments": dict(moments),
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "lost": {str(block_id): why for block_id, why in ledger.lost.items()},
+    }
+
+
+def main() -> None:
+    """Prints the table, or JSON; exit code 1 where something was lost or changed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Progress(console=Console(stderr=True), transient=True, disable=options.json) as progress,
+    ):
+        task = progress.add_task("killing", total=options.kills)
+        result = run(options.kills, options.seed, Path(folder), lambda: progress.advance(task))
+    if options.json:
+        print(json.dumps(result))
+    else:
+        print_table(result, Console())
+    sys.exit(1 if result["durable_lost"] or result["recall_changed"] or result["half_forgotten"] else 0)
+
+
+def print_table(result: dict[str, Any], out: Console) -> None:
+    """What was lost, for people."""
+    table = Table("", "of", "", "target", box=None)
+    table.add_row("durable blocks lost", str(result["durable"]), str(result["durable_lost"]), "0")
+    table.add_row("recalled otherwise", f"{result['asked']} questions", str(result["recall_changed"]), "0")
+    cut_short = f"{result['forgettings_cut_short']} cut short"
+    table.add_row("forgotten by half", cut_short, str(result["half_forgotten"]), "0")
+    when = ", ".join(f"{count} {moment}" for moment, count in result["moments"].items())
+    out.print(f"{result['kills']} kills ({when}) in {result['minutes']} minutes")
+    out.print(table)
+    for block_id, why in result["lost"].items():
+        out.print(f"block {block_id} {why}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Keys and values through a real memory, and what the embedded model still knows behind them.
+
+A peer stands beside the codecs: transformers' own quantised cache, each block quantised by itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+import embedded
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.cache_utils import QuantoQuantizedLayer
+
+from longwatch.daemon.capture.quiz import QUESTION_KINDS, Asker, agrees
+from longwatch.memory.block import Block
+from longwatch.memory.settings import MemoryConfig
+from longwatch.memory.store import Store
+from longwatch.memory.tiers import SCALED_ON, Tiers
+
+FIRST_SEED = 96_000
+QUANTO = {"quanto4": 4, "quanto2": 2}
+
+
+class Memory(Protocol):
+    """Takes blocks in one by one and gives each back as it will be recalled."""
+
+    def spill(self, stream: str, block: Block) -> Block:
+        """The block as it comes back."""
+
+
+class Quanto:
+    """transformers' quantised cache over single blocks; counts a scale and a shift of 16 bits for each group."""
+
+    def __init__(self, bits: int) -> None:
+        self._layer, self.bits = QuantoQuantizedLayer(nbits=bits, q_group_size=64), bits + 2 * 16 / 64
+
+    def spill(self, stream: str, block: Block) -> Block:
+        """See `Memory.spill`."""
+        keys, values = (torch.stack([self._once(layer) for layer in x.float()]) for x in (block.keys, block.values))
+        return replace(block, keys=keys.to(block.keys.dtype), values=values.to(block.values.dtype))
+
+    def _once(self, layer: Tensor) -> Tensor:
+        packed = self._layer._quantize(layer[None].contiguous(), axis=0)
+        unpacked: Tensor = self._layer._dequantize(packed)[0]
+        return unpacked
+
+
+class Taken(NamedTuple):
+    """What blocks took on disk, those before the stream's scales not counted."""
+
+    bytes: int
+    values: int
+
+    @property
+    def bits(self) -> float:
+        """Bits for each key and value."""
+        return 8 * self.bytes / self.values
+
+
+@contextmanager
+def remembering(name: str, dtype: torch.dtype) -> Iterator[tuple[Memory, Callable[[int], Taken]]]:
+    """A memory with this codec, and what so many values of its stream `it` take."""
+    if name in QUANTO:
+        peer = Quanto(QUANTO[name])
+        yield peer, lambda values: Taken(round(peer.bits * values / 8), values)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(MemoryConfig(folder=folder, codec=name, map_bytes=1 << 32))  # type: ignore[arg-type]
+        tiers = Tiers(
+            store, codec=name, ram_bytes=1 << 28, fingerprint="ab" * 32, device=torch.device("cpu"), dtype=dtype
+        )
+
+        def taken(values: int) -> Taken:
+            store.flush()
+            ids = [info.block_id for info in store.infos("it")][SCALED_ON:]
+            scales = sum(2 * len(s.to_bytes()) for day in store.partitions("it") for s in day.scales().values())
+            return Taken(sum(len(store.record("it", i)) for i in ids) + scales, len(ids) * values)
+
+        try:
+            yield tiers, taken
+        finally:
+            store.close()
+
+
+class Yard(NamedTuple):
+    """What one yard's questions say of a codec."""
+
+    right: list[bool]
+    taken: Taken
+
+
+def on_yard(seed: int, name: str) -> Yard:
+    """The same questions about the same yard, whatever the codec."""
+    lm = embedded.model()
+    with remembering(name, lm.dtype) as (memory, taken):
+        kept = embedded.watch(lm, seed, functools.partial(memory.spill, "it"))
+        took = taken(2 * kept.keys[0].numel())
+    rng, right = np.random.default_rng([seed, 8]), []
+    for _ in range(embedded.CONTEXTS):
+        frames = embedded.draw_context(len(kept.moments), rng)
+        asker, context = Asker([kept.moments[i] for i in frames], rng), embedded.lay_out(lm, kept, frames)
+        for kind in QUESTION_KINDS:
+            question = asker.ask(kind)
+            if question is not None:
+                right.append(agrees(question, embedded.answer(lm, context, question.text)))
+    return Yard(right, took)

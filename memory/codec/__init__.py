@@ -1,0 +1,1 @@
+"""A block's keys and values to bytes and back, one way a file."""
