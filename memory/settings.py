@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-CodecName = Literal["raw16", "raw32", "int8", "int4", "int2", "ecsq4", "ecsq2", "ecsq1"]
+CodecName = Literal["raw16", "raw32", "int8", "int4", "int2", "ecsq4", "ecsq2"]
 
 
 class MemoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,8 +16,8 @@ class MemoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Attributes:
         folder: the store's folder; made if it is not there.
         codec: how blocks are packed. `raw16` keeps a 16-bit model's every bit, `raw32` a float32 model's; `int8`,
-            `int4` and `int2` keep so many bits of each value and the block's own ranges; `ecsq4`, `ecsq2` and `ecsq1`
-            are entropy-coded against the stream's scales and take less than 4, 2.3 and 2 bits.
+            `int4` and `int2` keep so many bits of each value and the block's own ranges; `ecsq4` and `ecsq2` are
+            entropy-coded against the stream's scales and take less than 4 and about 2.5 bits.
         fade: by which codecs old days are packed anew to fewer bits, and how many days after they ended; empty keeps
             them as they are.
         ram_bytes: packed blocks kept in memory for fast recall; on a full disk, the most that wait for room.

@@ -31,8 +31,8 @@ def camera_block(number: int) -> Block:
         block_id=number,
         start_ns=start,
         end_ns=start,
-        keys=(torch.randn(2, 2, 24, 32, generator=generator) + torch.linspace(-4, 4, 32)).bfloat16(),
-        values=torch.randn(2, 2, 24, 32, generator=generator).bfloat16(),
+        keys=(torch.randn(4, 2, 24, 64, generator=generator) + torch.linspace(-4, 4, 64)).bfloat16(),
+        values=torch.randn(4, 2, 24, 64, generator=generator).bfloat16(),
         signature=torch.randn(3, 8, generator=generator).half(),
         picture=b"jpeg" * 10,
     )
@@ -67,8 +67,8 @@ def test_an_old_day_takes_less_room_and_the_others_are_as_they_were(tmp_path: Pa
     before, sizes = keys_of(tiers), {day: size for _, day, size in tiers.store.days()}
     pictures = [tiers.picture("yard", n) for n in range(1, 3 * PER_DAY + 1)]
     signatures = [signature for _, signature in tiers.signatures("yard")]
-    assert fade(tiers, "ecsq1") == [("yard", DAYS[0], "ecsq1", "")]
-    assert fade(tiers, "ecsq2") == []  # never back to more
+    assert fade(tiers, "ecsq2") == [("yard", DAYS[0], "ecsq2", "")]
+    assert fade(tiers, "ecsq4") == []  # never back to more
     after = keys_of(tiers)
     tiers.check_integrity()
     tiers.store.close()
@@ -79,12 +79,12 @@ def test_an_old_day_takes_less_room_and_the_others_are_as_they_were(tmp_path: Pa
     found = [signature for _, signature in again.signatures("yard")]
     assert all(torch.equal(a, b) for a, b in zip(found, signatures, strict=True))
     smaller = {day: size for _, day, size in again.store.days()}
-    assert smaller[DAYS[0]] < 0.8 * sizes[DAYS[0]]
+    assert smaller[DAYS[0]] < 0.9 * sizes[DAYS[0]]
     assert [smaller[day] for day in DAYS[1:]] == [sizes[day] for day in DAYS[1:]]
     assert all(torch.equal(after[n], before[n]) for n in range(PER_DAY + 1, 3 * PER_DAY + 1))
     for n in range(1, PER_DAY + 1):
         error = (after[n].float() - camera_block(n).keys.float()).square().mean()
-        assert 0.001 < error < 0.25  # of a variance of one
+        assert 0.0005 < error < 0.25  # of a variance of one
     again.store.close()
 
 
@@ -134,19 +134,19 @@ def test_a_damaged_block_stays_damaged_and_does_not_keep_the_others_from_fading(
     assert fade(tiers, "ecsq2") == [("yard", DAYS[0], "ecsq2", "")]
     with pytest.raises(CorruptBlock, match="block 7 of yard: the checksum does not hold"):
         tiers.fetch("yard", [7])
-    assert tiers.fetch("yard", [8])[0].keys.shape == (2, 2, 24, 32)
+    assert tiers.fetch("yard", [8])[0].keys.shape == (4, 2, 24, 64)
     tiers.store.close()
 
 
 def test_days_are_due_by_age_and_the_newest_never() -> None:
     days = [("yard", f"2026-03-{day:02}", 100) for day in range(1, 11)]
     now = datetime(2026, 3, 10, 12, tzinfo=UTC)
-    fading = {"ecsq2": 2.0, "ecsq1": 6.0}
+    fading = {"ecsq4": 2.0, "ecsq2": 6.0}
     due = days_to_fade(days, now_ns=int(now.timestamp() * 1e9), fade=fading)
     ended = {day: datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1) for _, day, _ in days}
     assert {day: codec for _, day, codec in due} == {
-        day: "ecsq1" if now - end > timedelta(days=6) else "ecsq2"
+        day: "ecsq2" if now - end > timedelta(days=6) else "ecsq4"
         for day, end in ended.items()
         if now - end > timedelta(days=2)
     }
-    assert days_to_fade(days, now_ns=int(now.timestamp() * 1e9), fade={"ecsq1": 0.0})[-1][1] == "2026-03-09"
+    assert days_to_fade(days, now_ns=int(now.timestamp() * 1e9), fade={"ecsq2": 0.0})[-1][1] == "2026-03-09"
