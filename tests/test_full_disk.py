@@ -42,6 +42,9 @@ def test_a_full_disk_costs_only_what_ram_cannot_hold_and_that_is_a_gap(tmp_path:
         middle = (gap.start_ns + gap.end_ns) // 2
         asked = daemon.client.ask("what was there?", since_ns=middle, until_ns=middle)
         assert asked.gaps == [gap]
+        daemon.wait(
+            lambda _: "blocks are written again" in daemon.log.read_text()
+        )  # told by who looks after the engine
         log = daemon.log.read_text()
         assert log.count("nothing is written; blocks wait in RAM") == 1
         assert log.count("nothing is kept") == 1
