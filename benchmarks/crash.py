@@ -122,13 +122,14 @@ class Ledger:
         """A day's blocks, as far as they are whole. New ones are unpacked too."""
         partition, found = Partition(day, MemoryConfig().map_bytes), {}
         signatures = {info.block_id: vectors for info, vectors in partition.signatures(lambda block_id, exc: None)}
+        scales = partition.scales()
         for block_id in partition.ids():
             try:
                 record, picture, info = (
                     read(block_id) for read in (partition.record, partition.picture, partition.info)
                 )
                 if block_id not in self.found:
-                    read_record(record, self._fingerprint, f"block {block_id}", partition.scales().__getitem__).unpack()
+                    read_record(record, self._fingerprint, f"block {block_id}", scales.get).unpack()
                 values = (record, picture, signatures[block_id].numpy().tobytes())
             except (StorageError, KeyError):
                 continue

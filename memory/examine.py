@@ -14,10 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .errors import CorruptBlock, FingerprintMismatch, StorageError
+from .errors import FingerprintMismatch, StorageError
 from .partition import Partition, set_aside
 from .record import read_record
-from .scales import Scales
 
 _SHOWN = 3
 
@@ -84,17 +83,12 @@ def examine(file: Path, fingerprint: str, map_bytes: int, *, repair: bool) -> Da
 
 def _examine_here(file: Path, fingerprint: str, map_bytes: int, repair: bool) -> dict[str, Any]:
     partition = Partition(file.parent, map_bytes)
-    foreign, known = 0, partition.scales()
-
-    def scales_of(digest: bytes) -> Scales:
-        if digest not in known:
-            raise CorruptBlock("the scales that it was packed against cannot be read")
-        return known[digest]
+    foreign, scales = 0, partition.scales()
 
     def check(value: bytes) -> None:
         nonlocal foreign
         try:
-            read_record(value, bytes.fromhex(fingerprint)[:16], "it", scales_of).unpack()
+            read_record(value, bytes.fromhex(fingerprint)[:16], "it", scales.get).unpack()
         except FingerprintMismatch:
             foreign += 1
 

@@ -85,11 +85,11 @@ def write_record(block: Block, codec: Codec, fingerprint: bytes, scales: Scales 
     return seal(header + payload)
 
 
-def read_record(data: bytes, fingerprint: bytes, what: str, scales_of: Callable[[bytes], Scales]) -> Record:
+def read_record(data: bytes, fingerprint: bytes, what: str, scales_of: Callable[[bytes], Scales | None]) -> Record:
     """Checks a record and finds its parts.
 
     Args:
-        scales_of: the scales with a digest.
+        scales_of: the scales with a digest, or None where they cannot be read.
 
     Raises:
         UnknownFormat: it is no record, or one of a newer version.
@@ -113,4 +113,6 @@ def read_record(data: bytes, fingerprint: bytes, what: str, scales_of: Callable[
     packed_by, scales = _CODECS_BY_NUMBER[codec], None
     if packed_by.scaled:
         scales, payload = scales_of(bytes(payload[:DIGEST_BYTES])), payload[DIGEST_BYTES:]
+        if scales is None:
+            raise CorruptBlock(f"{what}: the scales that it was packed against cannot be read")
     return Record(packed_by, Geometry(layers, heads, dim), tokens, _DTYPES[dtype], scales, payload)

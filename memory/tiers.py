@@ -188,7 +188,9 @@ class Tiers:
             return write_record(Block.bare(info, keys, values), smaller, self._fingerprint, scales)
 
         with self._lock:
-            self._scales[stream] = {scales.digest: scales, **self._known_scales(stream)}
+            known = self._known_scales(stream)
+            if scales.digest not in known:
+                self._scales[stream] = {scales.digest: scales, **known}  # first: the last is that of new blocks
         partition.repack(pack, scales)
         with self._lock:
             for block_id in partition.ids():
@@ -242,13 +244,7 @@ class Tiers:
         return record
 
     def _read(self, stream: str, data: bytes, what: str) -> Record:
-        def scales_of(digest: bytes) -> Scales:
-            known = self._known_scales(stream)
-            if digest not in known:
-                raise CorruptBlock(f"{what}: the scales that it was packed against cannot be read")
-            return known[digest]
-
-        return read_record(data, self._fingerprint, what, scales_of)
+        return read_record(data, self._fingerprint, what, lambda digest: self._known_scales(stream).get(digest))
 
     def _codec_for(self, stream: str, block: Block) -> tuple[Codec, Scales | None]:
         """What a new block is packed with: a scaled codec waits until the stream's scales are measured."""

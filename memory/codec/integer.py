@@ -26,7 +26,7 @@ class IntCodec:
     def __init__(self, name: str, number: int, bits: int) -> None:
         self.name, self.number, self._bits, self.bits = name, number, bits, float(bits)
 
-    def pack(self, keys: Tensor, values: Tensor, scales: Scales | None = None) -> bytes:
+    def pack(self, keys: Tensor, values: Tensor, scales: Scales | None) -> bytes:
         """See `Codec.pack`."""
         if keys.shape[-1] * self._bits % 8:
             raise CodecError(f"{self.name} cannot pack a head dim of {keys.shape[-1]}; set memory.codec to raw16")
@@ -34,7 +34,7 @@ class IntCodec:
         return b"".join(part.cpu().contiguous().view(torch.uint8).numpy().tobytes() for part in parts)
 
     def unpack(
-        self, data: memoryview, geometry: Geometry, tokens: int, dtype: torch.dtype, scales: Scales | None = None
+        self, data: memoryview, geometry: Geometry, tokens: int, dtype: torch.dtype, scales: Scales | None
     ) -> tuple[Tensor, Tensor]:
         """See `Codec.unpack`."""
         layers, heads, dim = geometry

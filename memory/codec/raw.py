@@ -21,7 +21,7 @@ class RawCodec:
     def __init__(self, name: str, number: int, bytes_each: int) -> None:
         self.name, self.number, self._bytes_each, self.bits = name, number, bytes_each, 8.0 * bytes_each
 
-    def pack(self, keys: Tensor, values: Tensor, scales: Scales | None = None) -> bytes:
+    def pack(self, keys: Tensor, values: Tensor, scales: Scales | None) -> bytes:
         """See `Codec.pack`; a tensor of another element size is refused rather than rounded."""
         if keys.element_size() != self._bytes_each:
             wider = {2: "raw16", 4: "raw32"}.get(keys.element_size(), "another codec")
@@ -30,7 +30,7 @@ class RawCodec:
         return both.view(torch.uint8).numpy().tobytes()
 
     def unpack(
-        self, data: memoryview, geometry: Geometry, tokens: int, dtype: torch.dtype, scales: Scales | None = None
+        self, data: memoryview, geometry: Geometry, tokens: int, dtype: torch.dtype, scales: Scales | None
     ) -> tuple[Tensor, Tensor]:
         """See `Codec.unpack`."""
         layers, heads, dim = geometry
