@@ -29,7 +29,7 @@ from wheels import FOLDER
 
 from longwatch.memory.block import Block
 from longwatch.memory.codec.registry import CODECS
-from longwatch.memory.scales import Moments, Scales
+from longwatch.memory.scales import Scales
 
 BASELINE = "raw16"
 NAMES = (*(name for name in CODECS if name != "raw32"), *QUANTO)
@@ -52,7 +52,7 @@ def speeds(name: str, blocks: list[Block]) -> tuple[float, float]:
             Quanto(QUANTO[name]).spill("it", block)
         both = size / (time.perf_counter() - began) / 1e9
         return both, both
-    codec, scales, tokens = CODECS[name], Scales.of(list(map(Moments.of, blocks))), blocks[0].info.tokens
+    codec, scales, tokens = CODECS[name], Scales.of(blocks), blocks[0].info.tokens
     geometry, best = embedded.model().geometry, [float("inf")] * 2
     for _ in range(TIMED_ROUNDS):
         began = time.perf_counter()

@@ -44,7 +44,7 @@ from longwatch.memory.block import Block, BlockInfo
 from longwatch.memory.codec.registry import CODECS
 from longwatch.memory.partition import Entry
 from longwatch.memory.record import write_record
-from longwatch.memory.scales import Moments, Scales
+from longwatch.memory.scales import Scales
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.retrieval.signature import SignatureLayout
@@ -150,7 +150,7 @@ def bytes_each(kind: Kind, codec: str, source: Source, kept: list[int], progress
     some = [kept[i] for i in np.unique(np.linspace(0, len(kept) - 1, kind.encoded).round().astype(int))]
     task = progress.add_task(kind.name, total=len(some))
     blocks = list(encode(kind.model, source, some, lambda: progress.advance(task)))
-    scales = Scales.of([Moments.of(block) for block, _ in blocks])
+    scales = Scales.of(block for block, _ in blocks)
     records = [len(write_record(block, CODECS[codec], bytes(16), scales)) for block, _ in blocks]
     signature = blocks[0][0].signature.repeat(kind.times, 1)
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 from wheels import from_wheel
 
-from longwatch.daemon.model.attention import NAME, Context, FrameLayout, Rotation
+from longwatch.daemon.model.attention import NAME, Context, FrameLayout, Rotation, Standing
 from longwatch.memory.block import Block
 from longwatch.memory.window import Window
 
@@ -124,9 +124,9 @@ class TextLog:
             window.keys,
             window.values,
             sink_tokens=window.sink_tokens,
-            block_tokens=[block.tokens for block in window.blocks],
+            blocks=[Standing(block.tokens) for block in window.blocks],
             frames=1,
-            frame_tokens=len(ids),
+            frame=Standing(len(ids)),
             window_tokens=window.window_tokens,
         )
         self._run(torch.tensor(ids)[None], layout)

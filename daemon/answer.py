@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..memory.block import Block, BlockInfo
+from ..memory.block import Block, BlockInfo, Places
 from ..memory.errors import BlockNotFound, CorruptBlock
 from ..memory.tiers import Tiers
 from ..retrieval.heads import RetrievalHeads, attention_mass
@@ -36,6 +36,7 @@ class Seen(NamedTuple):
     origin: str
     keys: torch.Tensor
     values: torch.Tensor
+    places: Places | None
 
 
 class Answer:
@@ -139,7 +140,7 @@ class Answer:
             except (CorruptBlock, BlockNotFound) as exc:  # or forgotten since it was ranked
                 _log.warning("block left out", stream=self._stream.name, error=str(exc))
         blocks.sort(key=lambda block: (block.start_ns, block.block_id))
-        return [Seen(block.info, "recalled", block.keys, block.values) for block in blocks]
+        return [Seen(block.info, "recalled", block.keys, block.values, block.places) for block in blocks]
 
     def _recent(self, span: Span | None, *, anything_recalled: bool) -> list[Seen]:
         """The window's blocks that bear on the question: all of them, or where it names a time, those of that time.
@@ -149,17 +150,20 @@ class Answer:
         window = self._stream.window
         known = self._stream.retriever.index.by_id([block.block_id for block in window.blocks])
         infos = {info.block_id: info for info in known}
-        everything = [Seen(infos[i], "window", keys, values) for i, keys, values in window.parts() if i in infos]
+        everything = [
+            Seen(infos[part.block_id], "window", part.keys, part.values, part.places)
+            for part in window.parts()
+            if part.block_id in infos
+        ]
         if span is None:
             return everything
         of_then = [block for block in everything if span.touches(block.info.start_ns, block.info.end_ns)]
         return of_then if of_then or anything_recalled else everything
 
     def _lay_out(self, seen: list[Seen]) -> Context:
-        window = self._stream.window
-        sink = (window.keys[:, :, : window.sink_tokens], window.values[:, :, : window.sink_tokens])
+        parts = [self._stream.window.sink, *((block.keys, block.values) for block in seen)]
         recalled = sum(block.origin != "window" for block in seen)
-        return self._model.lay_out([sink, *((block.keys, block.values) for block in seen)], recalled=recalled)
+        return self._model.lay_out(parts, [None, *(block.places for block in seen)], recalled=recalled)
 
     def _decode(self, context: Context, ids: list[int]) -> Generator[None, None, tuple[str, int, str]]:
         """Prefills the question and decodes, a few tokens a step. Returns text, tokens and why it stopped."""

@@ -20,7 +20,8 @@ import torch
 from .. import __version__
 from ..memory.errors import StorageError
 from ..memory.fading import Fader
-from ..memory.retention import days_to_drop, days_to_fade
+from ..memory.retention import Limit, days_to_drop, days_to_fade
+from ..memory.settings import FadeStep
 from ..memory.tiers import Tiers
 from ..retrieval.errors import RetrievalError
 from ..retrieval.heads import RetrievalHeads
@@ -302,7 +303,8 @@ class Engine:
 
     def _retain(self) -> None:
         memory, store, now_ns = self._config.memory, self._tiers.store, time.time_ns()
-        due = days_to_drop(store.days(), now_ns=now_ns, keep_days=memory.keep_days, disk_bytes=memory.disk_bytes)
+        disk, content = (Limit.of(high, memory.low_water) for high in (memory.disk_bytes, memory.content_bytes))
+        due = days_to_drop(store.days(), now_ns=now_ns, keep_days=memory.keep_days, disk=disk, content=content)
         if self._fader.at in due:
             self._fader.stop()
         for name, day in due:
@@ -313,11 +315,12 @@ class Engine:
             _log.info("day forgotten", stream=name, day=day, blocks=len(gone))
         self._fader.fade(days_to_fade(store.days(), now_ns=now_ns, fade=memory.fade))
 
-    def _tell_faded(self, stream: str, day: str, codec: str, error: str) -> None:
+    def _tell_faded(self, stream: str, day: str, step: FadeStep, error: str) -> None:
+        log = _log.bind(stream=stream, day=day, codec=step.codec, tokens=step.tokens)
         if error:
-            _log.error("day not faded", stream=stream, day=day, codec=codec, error=error)
+            log.error("day not faded", error=error)
         else:
-            _log.info("day faded", stream=stream, day=day, codec=codec)
+            log.info("day faded")
 
     def _tell_damage(self, stream: str, block_id: int, why: str) -> None:
         _log.error("block damaged and left out", stream=stream, block=block_id, error=why)

@@ -44,6 +44,7 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
             fingerprint=model.fingerprint,
             device=model.device,
             dtype=model.dtype,
+            text_tokens=model.prompt.clock_tokens,
         )
         heads = load_heads(config.model.name, model.fingerprint)
         if heads is None and config.retrieval.retriever == "heads":

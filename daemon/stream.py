@@ -5,12 +5,13 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Collection
+from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
 from torch import Tensor
 
-from ..memory.block import Block, BlockInfo
+from ..memory.block import Block, BlockInfo, Places
 from ..memory.errors import BlockNotFound, CorruptBlock
 from ..memory.tiers import Tiers
 from ..memory.window import Window
@@ -22,6 +23,7 @@ from .capture.child import CaptureChild
 from .capture.message import Ended, Failed, Frame, Gap, Message, Still
 from .capture.settings import SourceConfig
 from .log import get_logger
+from .model.token_gate import TokenGate
 from .model.video_lm import VideoLM
 from .pastdays import PastDays
 from .protocol import GapSpan, StreamStatus
@@ -76,6 +78,14 @@ class Stream:
         self.window: Window = model.new_window()
         self._model, self._tiers, self._layout = model, tiers, layout
         self._publish, self._arrived = publish, arrived
+        self._token_gate: TokenGate | None = None
+        if config.gate_cosine < 1:
+            self._token_gate = TokenGate(
+                config.gate_cosine,
+                whole_ns=int(config.keep_seconds * 1e9),
+                window_tokens=model.config.window_tokens,
+                text_tokens=model.prompt.clock_tokens,
+            )
         self._child = CaptureChild(config)
         self._resumes = kind_of(config.url) in ("file", "scene")
         self._waits = self._resumes and config.pace == "fast"
@@ -150,14 +160,16 @@ class Stream:
         """Lets go of blocks that the store drops: they are found no more, and leave the window."""
         gone = set(block_ids)
         self.retriever.index.forget(gone)
+        if self._token_gate is not None:
+            self._token_gate.reset()
         if self.last is not None and self.last.block_id in gone:
             self.last = None
         if gone.isdisjoint(block.block_id for block in self.window.blocks):
             return
         old, self.window = self.window, self._model.new_window()
-        for block_id, keys, values in old.parts():
-            if block_id not in gone:
-                self.window.append(block_id, keys, values)
+        for part in old.parts():
+            if part.block_id not in gone:
+                self.window.append(*part)
 
     def gaps(self, span: Span | None) -> list[GapSpan]:
         """The times with no video that a span touches; one that goes on ends now."""
@@ -273,18 +285,36 @@ class Stream:
 
     def _remember_frames(self, frames: list[tuple[Frame, int]]) -> None:
         inputs = self._model.frame_inputs([f.image for f, _ in frames], [f.utc_ns for f, _ in frames])
-        spans = [(frame.utc_ns, end_ns) for frame, end_ns in frames]
-        self._remember(inputs, spans, [frame.picture for frame, _ in frames], gap=False)
+        gate = self._token_gate
+        places = [gate.places(x, f.utc_ns) if gate else None for x, (f, _) in zip(inputs, frames, strict=True)]
+        for where, alike in groupby(range(len(frames)), places.__getitem__):
+            run = list(alike)
+            if where is not None and len(where.kept) == self._model.prompt.clock_tokens:
+                self._extend(frames[run[-1]][1])  # nothing new but the time
+                continue
+            kept = inputs[run] if where is None else inputs[run][:, list(where.kept)]
+            spans = [(frames[i][0].utc_ns, frames[i][1]) for i in run]
+            self._remember(kept, spans, [frames[i][0].picture for i in run], places=where)
 
     def _remember_gap(self, gap: Gap) -> None:
         inputs = self._model.gap_inputs(gap.start_ns, gap.end_ns)
         self._remember(inputs, [(gap.start_ns, gap.end_ns)], [b""], gap=True)
+        if self._token_gate is not None:
+            self._token_gate.reset()
         self._log.warning("gap", seconds=(gap.end_ns - gap.start_ns) / 1e9, reason=gap.reason)
         self._publish(self.name, "gap", gap.start_ns, gap.end_ns, gap.reason)
 
-    def _remember(self, inputs: Tensor, spans: list[tuple[int, int]], pictures: list[bytes], *, gap: bool) -> None:
+    def _remember(
+        self,
+        inputs: Tensor,
+        spans: list[tuple[int, int]],
+        pictures: list[bytes],
+        *,
+        places: Places | None = None,
+        gap: bool = False,
+    ) -> None:
         """Runs inputs through the model and gives each block to window, memory and index."""
-        keys, values = self._model.prefill_blocks(inputs, self.window)
+        keys, values = self._model.prefill_blocks(inputs, self.window, places)
         signatures = self._layout.signatures(keys)
         for i, (start_ns, end_ns) in enumerate(spans):
             block = Block(
@@ -296,11 +326,12 @@ class Stream:
                 signature=signatures[i],
                 picture=pictures[i],
                 gap=gap,
+                places=places,
             )
             self._next_id += 1
             self.last = block.info
             block = self._tiers.spill(self.name, block)
-            self.window.append(block.block_id, block.keys, block.values)
+            self.window.append(block.block_id, block.keys, block.values, block.places)
             self.retriever.index.add(block.info, self.retriever.parts(block.signature))
             self._publish(self.name, "block", start_ns, end_ns, str(block.block_id))
 
@@ -318,6 +349,6 @@ class Stream:
             except (CorruptBlock, BlockNotFound):
                 self.retriever.index.forget([info.block_id])
         for block in reversed(fitting):
-            self.window.append(block.block_id, block.keys, block.values)
+            self.window.append(block.block_id, block.keys, block.values, block.places)
         newest = self.retriever.index.newest(1)
         self.last = newest[0] if newest else None

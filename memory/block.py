@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,18 @@ class Geometry(NamedTuple):
     layers: int
     kv_heads: int
     head_dim: int
+
+
+class Places(NamedTuple):
+    """Where the tokens of a thinned block stand among those that a whole one would have.
+
+    Attributes:
+        kept: rising, one for each of its tokens.
+        of: tokens of the whole block; laid out, the thinned one takes as many positions.
+    """
+
+    kept: tuple[int, ...]
+    of: int
 
 
 class BlockInfo(NamedTuple):
@@ -35,6 +48,7 @@ class Block:
         block_id: above 0, unique in its stream, rising with arrival.
         start_ns, end_ns: UTC; the first and the last frame it stands for.
         keys, values: `[L, H, T, D]`, keys before rotary.
+        places: where the tokens stand, if some were left out.
         signature: float16 `[N, E]` on the CPU: the vectors by which it is found. Only `retrieval` knows the rows.
         picture: the frame as JPEG; empty where there is none.
         gap: it stands for a time with no video, and its tokens are a line of text.
@@ -48,9 +62,10 @@ class Block:
     signature: Tensor
     picture: bytes = b""
     gap: bool = False
+    places: Places | None = None
 
     @classmethod
-    def bare(cls, info: BlockInfo, keys: Tensor, values: Tensor) -> Block:
+    def bare(cls, info: BlockInfo, keys: Tensor, values: Tensor, places: Places | None = None) -> Block:
         """One without signature and picture."""
         return cls(
             block_id=info.block_id,
@@ -60,6 +75,17 @@ class Block:
             values=values,
             signature=torch.empty(0, 0, dtype=torch.float16),
             gap=info.gap,
+            places=places,
+        )
+
+    def only(self, tokens: Sequence[int]) -> Block:
+        """The block with these of its tokens, in rising order; the others are left out."""
+        places = self.places or Places(tuple(range(self.keys.shape[2])), self.keys.shape[2])
+        return replace(
+            self,
+            keys=self.keys[:, :, list(tokens)],
+            values=self.values[:, :, list(tokens)],
+            places=Places(tuple(places.kept[i] for i in tokens), places.of),
         )
 
     @property

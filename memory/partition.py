@@ -41,6 +41,7 @@ _SHAPE = struct.Struct(">HH")
 _TABLES = ("blocks", "spans", "signatures", "pictures")
 _SCALES, _COPIES = "scales", (b"0", b"1")
 _READ_AT_ONCE = 512
+Pack = Callable[[int, bytes], tuple[bytes, int | None]]
 
 
 class Entry(NamedTuple):
@@ -84,6 +85,7 @@ class Partition:
         shutil.rmtree(self._fresh, ignore_errors=True)  # an attempt at writing it anew that did not come to its end
         self._gone = False
         self.stamp = Stamp(0, 0, 0, 0)
+        self.content_bytes = 0
         if self._data.exists():
             check_pages(self._data)
             self.stamp = self._read_stamp()
@@ -198,11 +200,12 @@ class Partition:
         whole = {block_id for block_id, wrong in damage.items() if wrong.keys() != {"pictures"}}
         self._rewrite({name: set(damage) if name == "pictures" else whole for name in _TABLES})
 
-    def repack(self, pack: Callable[[int, bytes], bytes], scales: Scales) -> None:
+    def repack(self, pack: Pack, scales: Scales) -> None:
         """Gives every block another record, or the one it has; a crash leaves all as they were or all anew.
 
         Args:
-            pack: a block's record to its new one. An error that it raises ends this, and nothing is changed.
+            pack: a block's id and record to its new record and how many tokens that has, or None where it is as it
+                was. An error that it raises ends this, and nothing is changed.
             scales: kept with the day, for the new records.
 
         Raises:
@@ -246,7 +249,7 @@ class Partition:
     def _rewrite(
         self,
         gone: dict[str, set[int]],
-        pack: Callable[[int, bytes], bytes] = lambda _, record: record,
+        pack: Pack = lambda _, record: (record, None),
         scales: Scales | None = None,
     ) -> None:
         """Writes the files anew without some rows of each table."""
@@ -265,18 +268,30 @@ class Partition:
                 shutil.rmtree(self._fresh)
                 self.stamp = self._read_stamp()
 
-    def _write_anew(
-        self, gone: dict[str, set[int]], pack: Callable[[int, bytes], bytes], scales: Scales | None
-    ) -> None:
+    def _write_anew(self, gone: dict[str, set[int]], pack: Pack, scales: Scales | None) -> None:
         shutil.rmtree(self._fresh, ignore_errors=True)
         self._fresh.mkdir()
+        tokens: dict[int, int] = {}  # of blocks that have other tokens now
+
+        def anew(table: str, block_id: int, value: bytes) -> bytes:
+            if table == "blocks":
+                value, other = pack(block_id, value)
+                if other is not None:
+                    tokens[block_id] = other
+            elif table == "spans" and block_id in tokens:
+                value = _pack_span(_read_span(block_id, value)._replace(tokens=tokens[block_id]))
+            return value
+
         with self._environment(self._fresh) as env:
             for name in _TABLES:
                 table = env.open_db(name.encode())
                 for batch in self._batches(name):
-                    kept = [(key, value) for key, value in batch if _KEY.unpack(key)[0] not in gone[name]]
-                    if name == "blocks":
-                        kept = [(key, pack(_KEY.unpack(key)[0], value)) for key, value in kept]
+                    ids = [_KEY.unpack(key)[0] for key, _ in batch]
+                    kept = [
+                        (key, anew(name, i, value))
+                        for i, (key, value) in zip(ids, batch, strict=True)
+                        if i not in gone[name]
+                    ]
                     with env.begin(write=True, db=table) as txn:
                         for key, value in kept:
                             txn.put(key, value, append=True)
@@ -380,6 +395,10 @@ class Partition:
         with self._transaction() as (txn, tables), txn.cursor(db=tables["spans"]) as cursor:
             first = _KEY.unpack(cursor.key())[0] if cursor.first() else 0
             last = _KEY.unpack(cursor.key())[0] if cursor.last() else 0
+            stats = [txn.stat(table) for table in tables.values()]
+            self.content_bytes = sum(
+                s["psize"] * (s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"]) for s in stats
+            )
             return Stamp(txn.id(), first, last, txn.stat(tables["spans"])["entries"])
 
     @contextmanager

@@ -7,17 +7,18 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import crc32c
+import numpy as np
 import torch
 from torch import Tensor
 
-from .block import Block, Geometry
+from .block import Block, Geometry, Places
 from .codec.codec import Codec, LayerHead
 from .codec.registry import CODECS
 from .errors import CorruptBlock, FingerprintMismatch, UnknownFormat
 from .scales import DIGEST_BYTES, Scales
 
-MAGIC, VERSION = b"LWBK", 1
-_HEADER = struct.Struct(">4sBBBxHHHxxIQQ16sQ")
+MAGIC, VERSION = b"LWBK", 2
+_HEADER = struct.Struct(">4sBBBxHHHHIQQ16sQ")
 _CHECKSUM = struct.Struct(">I")
 _DTYPES = {1: torch.float16, 2: torch.bfloat16, 3: torch.float32}
 _DTYPE_NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
@@ -49,7 +50,8 @@ class Record(NamedTuple):
     geometry: Geometry
     tokens: int
     dtype: torch.dtype
-    scales: Scales | None
+    scales: Scales | None  # that fit its tokens
+    places: Places | None
     payload: memoryview
 
     def unpack(self) -> tuple[Tensor, Tensor]:
@@ -64,10 +66,13 @@ class Record(NamedTuple):
 def write_record(block: Block, codec: Codec, fingerprint: bytes, scales: Scales | None = None) -> bytes:
     """Packs a block, against its stream's scales where the codec needs them. `fingerprint` is 16 bytes."""
     layers, heads, tokens, dim = block.keys.shape
-    payload = codec.pack(block.keys, block.values, scales)
     if codec.scaled:
         assert scales is not None, f"{codec.name} packs against scales"
-        payload = scales.digest + payload
+        payload = scales.digest + codec.pack(block.keys, block.values, scales.fitting(tokens, block.places))
+    else:
+        payload = codec.pack(block.keys, block.values, None)
+    if block.places is not None:
+        payload = _pack_places(block.places) + payload
     header = _HEADER.pack(
         MAGIC,
         VERSION,
@@ -76,6 +81,7 @@ def write_record(block: Block, codec: Codec, fingerprint: bytes, scales: Scales 
         layers,
         heads,
         dim,
+        0 if block.places is None else block.places.of,
         tokens,
         block.start_ns,
         block.end_ns,
@@ -101,7 +107,7 @@ def read_record(data: bytes, fingerprint: bytes, what: str, scales_of: Callable[
         raise UnknownFormat(f"{what} has format {body[4]}, this version reads up to {VERSION}; upgrade longwatch")
     if len(body) < _HEADER.size or body[:4] != MAGIC:
         raise UnknownFormat(f"{what} is no Longwatch block")
-    _, _, codec, dtype, layers, heads, dim, tokens, _, _, made_by, length = _HEADER.unpack(body[: _HEADER.size])
+    _, _, codec, dtype, layers, heads, dim, whole, tokens, _, _, made_by, length = _HEADER.unpack(body[: _HEADER.size])
     if made_by != fingerprint:
         raise FingerprintMismatch(
             f"{what} was made by model {made_by.hex()}, not by {fingerprint.hex()}; "
@@ -110,9 +116,24 @@ def read_record(data: bytes, fingerprint: bytes, what: str, scales_of: Callable[
     payload = body[_HEADER.size :]
     if len(payload) != length or codec not in _CODECS_BY_NUMBER or dtype not in _DTYPES:
         raise CorruptBlock(f"{what}: the header does not fit its payload")
-    packed_by, scales = _CODECS_BY_NUMBER[codec], None
+    packed_by, scales, places = _CODECS_BY_NUMBER[codec], None, None
+    if whole:
+        places, payload = _read_places(payload, whole), payload[-(-whole // 8) :]
     if packed_by.scaled:
         scales, payload = scales_of(bytes(payload[:DIGEST_BYTES])), payload[DIGEST_BYTES:]
         if scales is None:
             raise CorruptBlock(f"{what}: the scales that it was packed against cannot be read")
-    return Record(packed_by, Geometry(layers, heads, dim), tokens, _DTYPES[dtype], scales, payload)
+        scales = scales.fitting(tokens, places)
+    return Record(packed_by, Geometry(layers, heads, dim), tokens, _DTYPES[dtype], scales, places, payload)
+
+
+def _pack_places(places: Places) -> bytes:
+    """A bit for each token of the whole block."""
+    bits = np.zeros(places.of, bool)
+    bits[list(places.kept)] = True
+    return np.packbits(bits).tobytes()
+
+
+def _read_places(payload: memoryview, whole: int) -> Places:
+    bits = np.unpackbits(np.frombuffer(payload[: -(-whole // 8)], np.uint8), count=whole)
+    return Places(tuple(bits.nonzero()[0].tolist()), whole)

@@ -1,8 +1,9 @@
-"""`Scales`: each channel's mean and spread in one stream, against which its blocks are quantised.
+"""`Scales`: what keys and values usually are in one stream, against which its blocks are quantised.
 
-A block of 24 tokens that carries its own ranges pays 0.9 bits a value for them. A camera's channels keep their mean and
-spread (a block's mean moves by 0.4 of a spread), so they are measured once, on the stream's first blocks, and kept in
-every day's file that needs them.
+A block of 24 tokens that carries its own ranges pays 0.9 bits a value for them. A camera stands still: what a token
+shows at its place in the picture is most of the time what it showed before, so its usual keys and values are measured
+once, on the stream's first blocks, and kept in every day's file that needs them. Against each place's own mean a value
+takes 0.15 to 0.3 bits less than against its channel's, at equal error.
 """
 
 from __future__ import annotations
@@ -10,65 +11,59 @@ from __future__ import annotations
 import functools
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .block import Block
+from .block import Block, Places
 from .errors import CorruptBlock
 
 DIGEST_BYTES = 8
-_SHAPE = struct.Struct(">HHH")
+_SHAPE = struct.Struct(">HHHH")
 _LEAST_SPREAD = 1e-2  # of the mean spread of its kind: a channel that did not move may yet do so
-
-
-class Moments(NamedTuple):
-    """How many tokens a block has, and each channel's mean and variance over them, `[2, L, H, 1, D]` float32."""
-
-    tokens: int
-    mean: Tensor
-    variance: Tensor
-
-    @classmethod
-    def of(cls, block: Block) -> Moments:
-        """Measured on the block's device, kept on the CPU."""
-        both = torch.stack([block.keys, block.values]).float()
-        variance, mean = torch.var_mean(both, 3, correction=0, keepdim=True)
-        return cls(both.shape[3], mean.cpu(), variance.cpu())
 
 
 @dataclass(frozen=True, eq=False)
 class Scales:
-    """Means and spreads (standard deviations) `[2, L, H, 1, D]` float32 on the CPU, keys first, then values."""
+    """Float32 on the CPU, keys first, then values.
+
+    Attributes:
+        mean: `[2, L, H, T, D]`, of each token's place in a block; of a block's tokens alone where `T` is 1.
+        spread: `[2, L, H, 1, D]`, the standard deviation of each channel over all tokens.
+    """
 
     mean: Tensor
     spread: Tensor
 
     @classmethod
-    def of(cls, blocks: Sequence[Moments]) -> Scales:
-        """Over all tokens of some blocks, rounded to the 16 bits in which they are kept."""
-        shares = torch.tensor([block.tokens for block in blocks]).view(-1, 1, 1, 1, 1, 1)
-        shares = shares / shares.sum()
-        means = torch.stack([block.mean for block in blocks])
-        mean = (shares * means).sum(0)
-        within = (shares * torch.stack([block.variance for block in blocks])).sum(0)
-        spread = (within + (shares * (means - mean).square()).sum(0)).sqrt()
-        least = _LEAST_SPREAD * spread.mean((1, 2, 3, 4), keepdim=True) + 1e-6
-        return cls(mean.half().float(), torch.maximum(spread, least).half().float())
+    def of(cls, blocks: Iterable[Block]) -> Scales:
+        """Over all blocks that have as many tokens as the first, rounded to the 16 bits in which they are kept."""
+        measuring = Measuring()
+        for block in blocks:
+            measuring.add(block)
+        return measuring.scales()
 
     @functools.cached_property
     def digest(self) -> bytes:
         """Eight bytes by which a record names its scales."""
         return hashlib.sha256(self.to_bytes()).digest()[:DIGEST_BYTES]
 
+    def fitting(self, tokens: int, places: Places | None = None) -> Scales:
+        """The same for a block of so many tokens: of one with other tokens than usual no place is known."""
+        usual = self.mean.shape[3]
+        if places is not None and places.of == usual:
+            return Scales(self.mean[:, :, :, list(places.kept)], self.spread)
+        if places is None and tokens == usual:
+            return self
+        return Scales(self.mean.mean(3, keepdim=True), self.spread)
+
     def to_bytes(self) -> bytes:
         """As kept: the shape, then means and spreads as float16."""
-        _, layers, heads, _, dim = self.mean.shape
-        return _SHAPE.pack(layers, heads, dim) + torch.stack([self.mean, self.spread]).half().numpy().tobytes()
+        parts = (self.mean, self.spread)
+        return _SHAPE.pack(*self.mean.shape[1:]) + b"".join(part.half().numpy().tobytes() for part in parts)
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> Scales:
@@ -77,9 +72,38 @@ class Scales:
         Raises:
             CorruptBlock: the length does not fit the shape.
         """
-        layers, heads, dim = _SHAPE.unpack(data[: _SHAPE.size])
-        if len(data) != _SHAPE.size + 8 * layers * heads * dim:
-            raise CorruptBlock(f"scales have {len(data)} bytes, which does not fit {layers} x {heads} x {dim}")
-        kept = np.frombuffer(data, np.float16, offset=_SHAPE.size).astype(np.float32)
-        mean, spread = torch.from_numpy(kept).view(2, 2, layers, heads, 1, dim)
-        return cls(mean, spread)
+        layers, heads, tokens, dim = _SHAPE.unpack(data[: _SHAPE.size])
+        if len(data) != _SHAPE.size + 4 * layers * heads * (tokens + 1) * dim:
+            raise CorruptBlock(
+                f"scales have {len(data)} bytes, which does not fit {layers} x {heads} x {tokens} x {dim}"
+            )
+        kept = torch.from_numpy(np.frombuffer(data, np.float16, offset=_SHAPE.size).astype(np.float32))
+        mean, spread = torch.split(kept, [2 * layers * heads * tokens * dim, 2 * layers * heads * dim])
+        return cls(mean.view(2, layers, heads, tokens, dim), spread.view(2, layers, heads, 1, dim))
+
+
+class Measuring:
+    """The sums over a stream's first blocks from which its scales are made. Knows no more of a block than its sums."""
+
+    def __init__(self) -> None:
+        self.blocks = 0
+        self._sum = self._squares = torch.zeros(())
+
+    def add(self, block: Block) -> None:
+        """Takes a whole block in, unless it has other tokens than the first had."""
+        if block.places is not None:
+            return
+        both = torch.stack([block.keys, block.values]).double().cpu()
+        if self.blocks and both.shape != self._sum.shape:
+            return
+        self._sum = self._sum + both
+        self._squares = self._squares + both.square().mean(3, keepdim=True)
+        self.blocks += 1
+
+    def scales(self) -> Scales:
+        """Of the blocks taken in, of which there is at least one."""
+        mean = self._sum / self.blocks
+        variance = self._squares / self.blocks - mean.mean(3, keepdim=True).square()
+        spread = variance.clamp(min=0).sqrt()
+        least = _LEAST_SPREAD * spread.mean((1, 2, 3, 4), keepdim=True) + 1e-6
+        return Scales(mean.half().float(), torch.maximum(spread, least).half().float())

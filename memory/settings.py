@@ -7,7 +7,21 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-CodecName = Literal["raw16", "raw32", "int8", "int4", "int2", "ecsq4", "ecsq2"]
+CodecName = Literal["raw16", "raw32", "int8", "int4", "int2", "ecsq4", "ecsq2", "ecsq1"]
+
+
+class FadeStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a past day is packed anew; never to more bits or tokens than it has.
+
+    Attributes:
+        days: after its end.
+        codec: as `MemoryConfig.codec`.
+        tokens: the share of a block's visual tokens that stays: those least like what the stream usually shows there.
+    """
+
+    days: Annotated[float, Meta(ge=0)]
+    codec: CodecName
+    tokens: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
 class MemoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,12 +30,14 @@ class MemoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Attributes:
         folder: the store's folder; made if it is not there.
         codec: how blocks are packed. `raw16` keeps a 16-bit model's every bit, `raw32` a float32 model's; `int8`,
-            `int4` and `int2` keep so many bits of each value and the block's own ranges; `ecsq4` and `ecsq2` are
-            entropy-coded against the stream's scales and take less than 4 and about 2.5 bits.
-        fade: by which codecs old days are packed anew to fewer bits, and how many days after they ended; empty keeps
-            them as they are.
+            `int4` and `int2` keep so many bits of each value and the block's own ranges; `ecsq4`, `ecsq2` and `ecsq1`
+            are entropy-coded against the stream's scales and take less than 4, about 2 and less than 2 bits.
+        fade: how old days are packed anew; empty keeps them as they are.
         ram_bytes: packed blocks kept in memory for fast recall; on a full disk, the most that wait for room.
-        disk_bytes: above this the oldest days are dropped; 0 means no limit.
+        disk_bytes: what the files may take on the disk; 0 means no limit.
+        content_bytes: what the blocks in them may take, room that a file has kept for later not counted; 0 means no
+            limit.
+        low_water: above either limit the oldest days are dropped, until this share of it is taken.
         keep_days: days older than this are dropped; 0 means for ever.
         commit_seconds: the longest that a block waits before it is durable.
         commit_bytes: a group of this size is committed at once.
@@ -30,9 +46,11 @@ class MemoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     folder: str = "longwatch-data"
     codec: CodecName = "int4"
-    fade: dict[CodecName, Annotated[float, Meta(ge=0)]] = {}
+    fade: tuple[FadeStep, ...] = ()
     ram_bytes: Annotated[int, Meta(ge=1 << 20)] = 1 << 30
     disk_bytes: Annotated[int, Meta(ge=0)] = 0
+    content_bytes: Annotated[int, Meta(ge=0)] = 0
+    low_water: Annotated[float, Meta(gt=0, le=1)] = 0.9
     keep_days: Annotated[float, Meta(ge=0)] = 30.0
     commit_seconds: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
     commit_bytes: Annotated[int, Meta(ge=1 << 16)] = 32 << 20

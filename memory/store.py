@@ -21,6 +21,7 @@ from typing import NamedTuple
 from .block import BlockInfo
 from .errors import BlockNotFound, BrokenFile, StorageError, StoreInUse, StoreUnwritable
 from .partition import Entry, Partition, set_aside
+from .retention import Day
 from .settings import MemoryConfig
 
 STREAM_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -179,10 +180,14 @@ class Store:
         """A day of a stream that is on disk."""
         return self._partitions[stream][day]
 
-    def days(self) -> list[tuple[str, str, int]]:
-        """(stream, day, bytes on disk) of every partition, oldest day first."""
-        found = [(s, day, p.disk_bytes) for s, days in self._partitions.items() for day, p in list(days.items())]
-        return sorted(found, key=lambda row: (row[1], row[0]))
+    def days(self) -> list[Day]:
+        """Every partition, oldest day first."""
+        found = [
+            Day(stream, day, partition.disk_bytes, partition.content_bytes)
+            for stream, days in self._partitions.items()
+            for day, partition in list(days.items())
+        ]
+        return sorted(found, key=lambda row: (row.day, row.stream))
 
     def drop(self, stream: str, day: str) -> list[int]:
         """Forgets a day of a stream, files and all. Returns the ids that are gone."""
@@ -215,7 +220,7 @@ class Store:
     @property
     def stats(self) -> StoreStats:
         """Numbers for status."""
-        disk = sum(size for *_, size in self.days())
+        disk = sum(day.disk_bytes for day in self.days())
         return StoreStats(disk, len(self._queue), self._queued_bytes, self._commits, self._last_error)
 
     def close(self) -> None:

@@ -19,8 +19,10 @@ from .codec.registry import CODECS
 from .errors import BlockNotFound, CorruptBlock
 from .partition import Entry, Partition
 from .record import Record, read_record, write_record
-from .scales import Moments, Scales
+from .scales import Measuring, Scales
+from .settings import FadeStep
 from .store import Store
+from .thinning import thinned
 
 SCALED_ON = 32  # blocks of a stream on which its scales are measured; they themselves are packed without
 _UNSCALED = "int4"
@@ -54,19 +56,28 @@ class Tiers:
         codec: name of the codec for new blocks; old ones say theirs.
         fingerprint: hex digest of model and configuration; blocks of another are refused.
         device, dtype: where and as what fetched blocks are wanted.
+        text_tokens: the first tokens of every block, which stay when it fades.
     """
 
     def __init__(
-        self, store: Store, *, codec: str, ram_bytes: int, fingerprint: str, device: torch.device, dtype: torch.dtype
+        self,
+        store: Store,
+        *,
+        codec: str,
+        ram_bytes: int,
+        fingerprint: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        text_tokens: int = 0,
     ) -> None:
         self.store = store
         store.on_durable = self._durable
         self._codec = CODECS[codec]
         self._budget = ram_bytes
         self._fingerprint = bytes.fromhex(fingerprint)[:16]
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype, self._text_tokens = device, dtype, text_tokens
         self._scales: dict[str, dict[bytes, Scales]] = {}  # of each stream by digest, the one in use last
-        self._measured: dict[str, list[Moments]] = {}  # the first blocks of streams that have no scales yet
+        self._measuring: dict[str, Measuring] = {}  # streams that have no scales yet
         self._packed: OrderedDict[_Key, bytes] = OrderedDict()
         self._recent: dict[_Key, Recent] = {}
         self._pins: Counter[_Key] = Counter()
@@ -114,10 +125,9 @@ class Tiers:
         """
         blocks = []
         for block_id in dict.fromkeys(block_ids):
-            keys, values = self._record(stream, block_id).unpack()
-            info = self._info(stream, block_id)
-            on_device = (x.to(self._device, self._dtype) for x in (keys, values))
-            blocks.append(Block.bare(info, *on_device))
+            record, info = self._record(stream, block_id), self._info(stream, block_id)
+            keys, values = (x.to(self._device, self._dtype) for x in record.unpack())
+            blocks.append(Block.bare(info, keys, values, record.places))
         return sorted(blocks, key=lambda block: (block.start_ns, block.block_id))
 
     def keys(self, stream: str, block_id: int, heads: Sequence[LayerHead]) -> Tensor:
@@ -159,33 +169,38 @@ class Tiers:
                 self._pins += Counter()
                 self._evict()
 
-    def fade(self, stream: str, partition: Partition, codec: str, rest: Callable[[], None]) -> bool:
-        """Packs a past day's blocks anew to fewer bits, on any thread. A damaged block stays as it is.
+    def fade(self, stream: str, partition: Partition, step: FadeStep, rest: Callable[[], None]) -> bool:
+        """Packs a past day's blocks anew to fewer bits and tokens, on any thread. A damaged block stays as it is.
 
         Args:
             rest: called before each block; what it raises ends this, and the day stays as it was.
 
         Returns:
-            whether any block had more bits before.
+            whether any block had more before.
 
         Raises:
             StoreUnwritable: there is no room for the new file; nothing was changed.
         """
-        smaller, first = CODECS[codec], next(self._whole(stream, partition), None)
-        if first is None or self._record(stream, first.block_id).codec.bits <= smaller.bits:
+        first = next(self._of_video(stream, partition), None)
+        if first is None:
             return False
         scales = self._scales_of_day(stream, partition)
+        codec = self._record(stream, first.block_id).codec
+        if codec.bits <= CODECS[step.codec].bits and self._thinned(first, scales, step) is first:
+            return False
 
-        def pack(block_id: int, data: bytes) -> bytes:
+        def pack(block_id: int, data: bytes) -> tuple[bytes, int | None]:
             rest()
             try:
                 record, info = self._read(stream, data, f"block {block_id} of {stream}"), partition.info(block_id)
             except (CorruptBlock, BlockNotFound):
-                return data
-            if record.codec.bits <= smaller.bits:
-                return data
-            keys, values = record.unpack()
-            return write_record(Block.bare(info, keys, values), smaller, self._fingerprint, scales)
+                return data, None
+            block = Block.bare(info, *record.unpack(), record.places)
+            thin = self._thinned(block, scales, step)
+            codec = min(record.codec, CODECS[step.codec], key=lambda codec: codec.bits)
+            if codec is record.codec and thin is block:
+                return data, None
+            return write_record(thin, codec, self._fingerprint, scales), thin.info.tokens
 
         with self._lock:
             known = self._known_scales(stream)
@@ -253,12 +268,12 @@ class Tiers:
         with self._lock:
             known = self._known_scales(stream)
             if not known and not block.gap:
-                first = self._measured.setdefault(stream, [])
-                if len(first) == SCALED_ON:
-                    scales = Scales.of(self._measured.pop(stream))
+                first = self._measuring.setdefault(stream, Measuring())
+                if first.blocks == SCALED_ON:
+                    scales = self._measuring.pop(stream).scales()
                     known[scales.digest] = scales
                 else:
-                    first.append(Moments.of(block))
+                    first.add(block)
             if not known:
                 return CODECS[_UNSCALED], None
             return self._codec, next(reversed(known.values()))
@@ -267,9 +282,13 @@ class Tiers:
         """Those that a past day's blocks have, or of a day without any, those of its first blocks."""
         for scales in partition.scales().values():
             return scales
-        return Scales.of([Moments.of(block) for block in islice(self._whole(stream, partition), SCALED_ON)])
+        return Scales.of(islice(self._of_video(stream, partition), SCALED_ON))
 
-    def _whole(self, stream: str, partition: Partition) -> Iterator[Block]:
+    def _thinned(self, block: Block, scales: Scales, step: FadeStep) -> Block:
+        """The block itself where it has no more tokens than it should; a gap's line of text stays."""
+        return block if block.gap else thinned(block, scales, step.tokens, self._text_tokens)
+
+    def _of_video(self, stream: str, partition: Partition) -> Iterator[Block]:
         """A day's blocks of video that can be read, oldest first."""
         for block_id in partition.ids():
             with suppress(CorruptBlock, BlockNotFound):

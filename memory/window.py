@@ -9,12 +9,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .block import Places
+
 
 class WindowBlock(NamedTuple):
-    """A block in the window and where its tokens lie."""
+    """A block in the window, how many tokens it has there, and where they stand if some were left out."""
 
     block_id: int
     tokens: int
+    places: Places | None
+
+
+class WindowPart(NamedTuple):
+    """A block's keys and values `[L, H, T, D]`: views, valid until the window's next append."""
+
+    block_id: int
+    keys: Tensor
+    values: Tensor
+    places: Places | None
 
 
 class Window:
@@ -53,14 +65,20 @@ class Window:
         """Tokens of the blocks, the sink not counted."""
         return self._end - self._first - self.sink_tokens
 
-    def parts(self) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Each block's id, keys and values `[L, H, T, D]`, oldest first: views, valid until the next append."""
+    @property
+    def sink(self) -> tuple[Tensor, Tensor]:
+        """The sink's keys and values `[L, H, S, D]`."""
+        return self._sinks
+
+    def parts(self) -> Iterator[WindowPart]:
+        """Each block, oldest first."""
         sizes = [self.sink_tokens, *(block.tokens for block in self.blocks)]
         _, *keys = torch.split(self.keys, sizes, 2)
         _, *values = torch.split(self.values, sizes, 2)
-        yield from zip((block.block_id for block in self.blocks), keys, values, strict=True)
+        for block, of_keys, of_values in zip(self.blocks, keys, values, strict=True):
+            yield WindowPart(block.block_id, of_keys, of_values, block.places)
 
-    def append(self, block_id: int, keys: Tensor, values: Tensor) -> list[int]:
+    def append(self, block_id: int, keys: Tensor, values: Tensor, places: Places | None = None) -> list[int]:
         """Takes the newest block `[L, H, T, D]` in. Returns the ids of those that slid out."""
         tokens = keys.shape[2]
         slid_out = []
@@ -75,7 +93,7 @@ class Window:
         for buffer, new in zip(self._buffers, (keys, values), strict=True):
             buffer[:, :, self._end : self._end + tokens] = new
         self._end += tokens
-        self.blocks.append(WindowBlock(block_id, tokens))
+        self.blocks.append(WindowBlock(block_id, tokens, places))
         return slid_out
 
     def _drop(self, tokens: int) -> None:

@@ -23,6 +23,8 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         reconnect_seconds: the longest pause between two attempts; the first are shorter.
         keep_seconds: a still scene gets a block of its own at least this often.
         gate_levels: how many of 255 levels some spot must change by for a frame to be new; 0 takes every frame.
+        gate_cosine: a visual token of a new frame is kept if it is less like the last one kept at its place than this;
+            1 keeps all. A frame is kept whole every `keep_seconds`.
         picture_pixels: longest side of the pictures kept as evidence.
         picture_quality: their JPEG quality.
     """
@@ -37,5 +39,6 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     reconnect_seconds: Annotated[float, Meta(gt=0)] = 30.0
     keep_seconds: Annotated[float, Meta(gt=0)] = 300.0
     gate_levels: Annotated[float, Meta(ge=0, le=255)] = 16.0
+    gate_cosine: Annotated[float, Meta(ge=0, le=1)] = 1.0
     picture_pixels: Annotated[int, Meta(ge=64)] = 384
     picture_quality: Annotated[int, Meta(ge=1, le=100)] = 80

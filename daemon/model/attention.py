@@ -12,13 +12,15 @@ ones; the layout travels in the attention's keyword arguments, so two models nev
 from __future__ import annotations
 
 import sys
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from ...memory.block import Places
 from ..errors import ModelError
 
 NAME = "longwatch"
@@ -85,6 +87,22 @@ class Rotation:
         return turned
 
 
+class Standing(NamedTuple):
+    """How a block stands in a context: its tokens, and how many positions it takes with those that were left out."""
+
+    tokens: int
+    places: Places | None = None
+
+    @property
+    def extent(self) -> int:
+        """Positions from its first to the next block's first."""
+        return self.tokens if self.places is None else self.places.of
+
+    def positions(self) -> Tensor:
+        """Each token's, `[T]`, from 0 on."""
+        return torch.arange(self.tokens) if self.places is None else torch.tensor(self.places.kept)
+
+
 class FrameLayout:
     """n frames as n rows, each seeing `sink | the newest whole blocks before it | itself`, at positions from 0 on.
 
@@ -96,8 +114,8 @@ class FrameLayout:
     Args:
         keys, values: the window's `[L, H, S + W, D]`, keys before rotary.
         sink_tokens: S.
-        block_tokens: tokens of each block in the window, oldest first; together W.
-        frames, frame_tokens: n and T.
+        blocks: how each block in the window stands, oldest first; together W tokens.
+        frames, frame: n, and how each of them stands, with T tokens.
         window_tokens: what the blocks before a frame may hold together.
     """
 
@@ -108,20 +126,16 @@ class FrameLayout:
         values: Tensor,
         *,
         sink_tokens: int,
-        block_tokens: list[int],
+        blocks: Sequence[Standing],
         frames: int,
-        frame_tokens: int,
+        frame: Standing,
         window_tokens: int,
     ) -> None:
         self._rotation, self._context = rotation, (keys, values)
-        self._gather, self._mask = _frame_plan(sink_tokens, block_tokens, frames, frame_tokens, window_tokens)
-        self._gather = self._gather.to(keys.device)
-        self._mask = self._mask.to(keys.device)
-        lengths = self._mask[:, 0, -1].sum(-1)
-        positions = (torch.arange(self._gather.shape[1], device=keys.device) - self._gather.shape[1])[None]
-        positions = (positions + lengths[:, None]).clamp(min=0)
+        plan = _frame_plan(sink_tokens, blocks, frames, frame, window_tokens)
+        self._gather, positions, self._mask = (x.to(keys.device) for x in plan)
         self._key_angles = rotation.angles(positions, keys)
-        self._query_angles = (self._key_angles[0][:, -frame_tokens:], self._key_angles[1][:, -frame_tokens:])
+        self._query_angles = (self._key_angles[0][:, -frame.tokens :], self._key_angles[1][:, -frame.tokens :])
         self.keys: list[Tensor] = []  # a layer's [n, H, T, D], before rotary
         self.values: list[Tensor] = []
 
@@ -147,31 +161,37 @@ class FrameLayout:
 
 
 def _frame_plan(
-    sink_tokens: int, block_tokens: list[int], frames: int, frame_tokens: int, window_tokens: int
-) -> tuple[Tensor, Tensor]:
-    """Which tokens of `context + chunk` each row sees `[n, K]`, and the mask `[n, 1, T, K]`.
+    sink_tokens: int, blocks: Sequence[Standing], frames: int, frame: Standing, window_tokens: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Which tokens of `context + chunk` each row sees `[n, K]`, their positions `[n, K]`, and the mask `[n, 1, T, K]`.
 
     Rows are flush right: their own tokens are the last T, and shorter rows are padded (masked) on the left.
     """
-    sizes = [*block_tokens, *[frame_tokens] * frames]
+    standing = [*blocks, *[frame] * frames]
+    sizes = [block.tokens for block in standing]
     starts = torch.tensor([0, *sizes]).cumsum(0) + sink_tokens
-    rows = []
+    begins = torch.tensor([0, *(block.extent for block in standing)]).cumsum(0)
+    positions = torch.cat([begin + block.positions() for begin, block in zip(begins, standing, strict=False)])
+    positions = torch.cat([torch.arange(sink_tokens), positions + sink_tokens])
+    rows, places = [], []
     for row in range(frames):
-        own = len(block_tokens) + row
+        own = len(blocks) + row
         first, room = own, window_tokens
         while first > 0 and (sizes[first - 1] <= room or first == own):
             first -= 1
             room -= sizes[first]
-        rows.append(
-            torch.cat([torch.arange(sink_tokens), torch.arange(int(starts[first]), int(starts[own]) + frame_tokens)])
-        )
+        seen = torch.arange(int(starts[first]), int(starts[own + 1]))
+        rows.append(torch.cat([torch.arange(sink_tokens), seen]))
+        places.append(torch.cat([torch.arange(sink_tokens), positions[seen] - begins[first]]))
     longest = max(len(row) for row in rows)
-    gather = torch.stack([torch.cat([row.new_zeros(longest - len(row)), row]) for row in rows])
+    gather, stand = (
+        torch.stack([torch.cat([x.new_zeros(longest - len(x)), x]) for x in padded]) for padded in (rows, places)
+    )
     lengths = torch.tensor([len(row) for row in rows])
     order = torch.arange(longest)
     real = order[None] >= longest - lengths[:, None]
-    causal = order[None] <= torch.arange(longest - frame_tokens, longest)[:, None]
-    return gather, (real[:, None] & causal[None])[:, None]
+    causal = order[None] <= torch.arange(longest - frame.tokens, longest)[:, None]
+    return gather, stand, (real[:, None] & causal[None])[:, None]
 
 
 class Context:

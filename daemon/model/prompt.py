@@ -48,6 +48,7 @@ class Prompt:
             raise ModelError(
                 f"model.name: the checkpoint's tokenizer writes clocks in {sorted(lengths)} tokens, not alike"
             )
+        self.clock_tokens = lengths.pop()
 
     def question_ids(self, question: str) -> list[int]:
         """The question as the model is asked it, up to where its answer begins."""

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...memory.block import Geometry
+from ...memory.block import Geometry, Places
 from ...memory.window import Window
 from ..errors import ModelError
-from .attention import NAME, Context, FrameLayout, Layout, Rotation
+from .attention import NAME, Context, FrameLayout, Layout, Rotation, Standing
 from .decoding import Detokenizer
 from .family import EMBEDDED, LlavaOnevision, describe
 from .settings import ModelConfig
@@ -81,9 +82,9 @@ class VideoLM:
                 nothing,
                 nothing,
                 sink_tokens=0,
-                block_tokens=[],
+                blocks=[],
                 frames=1,
-                frame_tokens=len(ids),
+                frame=Standing(len(ids)),
                 window_tokens=0,
             )
             self._run(self._embed(ids)[None], layout)
@@ -105,11 +106,14 @@ class VideoLM:
         return self._embed(self.prompt.gap_ids(start_ns, end_ns))[None]
 
     @torch.inference_mode()
-    def prefill_blocks(self, inputs: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    def prefill_blocks(self, inputs: Tensor, window: Window, places: Places | None = None) -> tuple[Tensor, Tensor]:
         """Keys (before rotary) and values `[n, L, H, T, D]` of n inputs `[n, T, hidden]` behind a window.
 
         Each sees the sink, the newest whole blocks before it within the window's tokens, and itself. Does not
         change the window.
+
+        Args:
+            places: where the tokens of each input stand, if some were left out.
         """
         frames, tokens, _ = inputs.shape
         layout = FrameLayout(
@@ -117,9 +121,9 @@ class VideoLM:
             window.keys,
             window.values,
             sink_tokens=window.sink_tokens,
-            block_tokens=[block.tokens for block in window.blocks],
+            blocks=[Standing(block.tokens, block.places) for block in window.blocks],
             frames=frames,
-            frame_tokens=tokens,
+            frame=Standing(tokens, places),
             window_tokens=window.window_tokens,
         )
         self._run(inputs, layout)
@@ -129,25 +133,33 @@ class VideoLM:
     def ask(self, window: Window, question_ids: Sequence[int], last_layer: int | None = None) -> Asked:
         """A question's queries behind `sink | window`, running only as far as `last_layer` (default: all)."""
         layers = self.geometry.layers if last_layer is None else last_layer + 1
-        context = self.lay_out([(window.keys[:layers], window.values[:layers])])
+        parts = [(window.sink[0], window.sink[1], None), *(part[1:] for part in window.parts())]
+        context = self.lay_out([(keys[:layers], values[:layers]) for keys, values, _ in parts], [p for *_, p in parts])
         inputs = self._embed(question_ids)[None]
         context.begin(inputs.shape[1])
         self._run(inputs, context, layers)
         return Asked({layer: query.float() for layer, query in context.queries.items()})
 
     @torch.inference_mode()
-    def lay_out(self, parts: Sequence[tuple[Tensor, Tensor]], *, recalled: int = 0) -> Context:
+    def lay_out(
+        self, parts: Sequence[tuple[Tensor, Tensor]], places: Sequence[Places | None] = (), *, recalled: int = 0
+    ) -> Context:
         """One context from keys (before rotary) and values `[L, H, T, D]`, at rising positions from 0 on.
 
         Args:
+            places: where the tokens of each part stand, if some were left out.
             recalled: so many parts behind the first are recalled blocks, and are spread (`ModelConfig.spread_tokens`).
         """
         keys, values = (torch.cat([part[kind] for part in parts], 2) for kind in (0, 1))
-        sizes = [part[0].shape[2] for part in parts]
-        gap = max(0, self.config.spread_tokens - sum(sizes[1 : 1 + recalled])) // (recalled + 1) if recalled else 0
-        before = torch.tensor([gap if 1 <= i <= recalled + 1 else 0 for i in range(len(parts))]).cumsum(0)
-        positions = torch.arange(keys.shape[2]) + before.repeat_interleave(torch.tensor(sizes))
-        return Context(self._rotation, keys, values, positions.to(self.device), _ROOM_TOKENS)
+        standing = [Standing(part[0].shape[2], where) for part, where in zip_longest(parts, places[: len(parts)])]
+        extents = [part.extent for part in standing]
+        gap = max(0, self.config.spread_tokens - sum(extents[1 : 1 + recalled])) // (recalled + 1) if recalled else 0
+        position, positions = 0, []
+        for i, part in enumerate(standing):
+            position += gap if 1 <= i <= recalled + 1 else 0
+            positions.append(position + part.positions())
+            position += part.extent
+        return Context(self._rotation, keys, values, torch.cat(positions).to(self.device), _ROOM_TOKENS)
 
     @torch.inference_mode()
     def prefill(self, context: Context, ids: Sequence[int]) -> Tensor:

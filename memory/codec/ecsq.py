@@ -56,8 +56,8 @@ class EcsqCodec:
         assert scales is not None, f"{self.name} packs against scales"
         if keys.shape[-1] % 2:
             raise CodecError(f"{self.name} cannot pack a head dim of {keys.shape[-1]}; set memory.codec to raw16")
-        if scales.mean.shape[1:3] != keys.shape[:2] or scales.mean.shape[-1] != keys.shape[-1]:
-            raise CodecError(f"{self.name}: scales of {tuple(scales.mean.shape[1:])} do not fit {tuple(keys.shape)}")
+        if scales.spread.shape[1:3] != keys.shape[:2] or scales.spread.shape[-1] != keys.shape[-1]:
+            raise CodecError(f"{self.name}: scales of {tuple(scales.spread.shape[1:])} do not fit {tuple(keys.shape)}")
         packed_keys, packed_values = (
             coder.pack((x.float() - mean.to(x.device)) / unit.to(x.device))
             for coder, x, mean, unit in zip(self._coders, (keys, values), scales.mean, _units(scales), strict=True)

@@ -16,6 +16,7 @@ CODECS: dict[str, Codec] = {
         IntCodec("int8", 5, 8),
         IntCodec("int2", 6, 2),
         EcsqCodec("ecsq4", 7, 0.3, 0.5),
-        EcsqCodec("ecsq2", 8, 0.8, 0.55),
+        EcsqCodec("ecsq2", 8, 0.8, 0.5),
+        EcsqCodec("ecsq1", 9, 1.2, 0.6),
     )
 }

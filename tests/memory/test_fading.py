@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from longwatch.memory.block import Block
+from longwatch.memory.block import Block, Places
 from longwatch.memory.errors import CorruptBlock
 from longwatch.memory.fading import Fader
-from longwatch.memory.retention import days_to_fade
-from longwatch.memory.settings import MemoryConfig
+from longwatch.memory.retention import Day, days_to_fade
+from longwatch.memory.settings import CodecName, FadeStep, MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
 
 from .blocks import DAY_NS, MORNING_NS
 
-PER_DAY = 40
+PER_DAY = 80  # of so few, the scales are a good part
 DAYS = ("2026-03-02", "2026-03-03", "2026-03-04")
 
 
@@ -38,21 +38,33 @@ def camera_block(number: int) -> Block:
     )
 
 
-def open_tiers(folder: Path, codec: str) -> Tiers:
+def open_tiers(folder: Path, codec: str, text_tokens: int = 0) -> Tiers:
     store = Store(MemoryConfig(folder=str(folder), codec=codec, commit_seconds=0.05, map_bytes=1 << 28))  # type: ignore[arg-type]
     device = torch.device("cpu")
-    return Tiers(store, codec=codec, ram_bytes=1 << 20, fingerprint="ab" * 32, device=device, dtype=torch.bfloat16)
+    return Tiers(
+        store,
+        codec=codec,
+        ram_bytes=1 << 20,
+        fingerprint="ab" * 32,
+        device=device,
+        dtype=torch.bfloat16,
+        text_tokens=text_tokens,
+    )
 
 
 def keys_of(tiers: Tiers) -> dict[int, torch.Tensor]:
     return {i: tiers.fetch("yard", [i])[0].keys for i in (info.block_id for info in tiers.store.infos("yard"))}
 
 
-def fade(tiers: Tiers, codec: str) -> list[tuple[str, str, str, str]]:
+def step(codec: CodecName, days: float = 0, tokens: float = 1.0) -> FadeStep:
+    return FadeStep(days=days, codec=codec, tokens=tokens)
+
+
+def fade(tiers: Tiers, to: FadeStep) -> list[tuple[str, str, FadeStep, str]]:
     """Fades the first day, and returns what was told."""
-    told: list[tuple[str, str, str, str]] = []
+    told: list[tuple[str, str, FadeStep, str]] = []
     fader = Fader(tiers, lambda *what: told.append(what))
-    fader.fade([("yard", DAYS[0], codec)])
+    fader.fade([("yard", DAYS[0], to)])
     assert fader._thread is not None
     fader._thread.join()
     return told
@@ -64,11 +76,11 @@ def test_an_old_day_takes_less_room_and_the_others_are_as_they_were(tmp_path: Pa
     for number in range(1, 3 * PER_DAY + 1):
         tiers.spill("yard", camera_block(number))
     tiers.store.flush()
-    before, sizes = keys_of(tiers), {day: size for _, day, size in tiers.store.days()}
+    before, sizes = keys_of(tiers), {day.day: day.disk_bytes for day in tiers.store.days()}
     pictures = [tiers.picture("yard", n) for n in range(1, 3 * PER_DAY + 1)]
     signatures = [signature for _, signature in tiers.signatures("yard")]
-    assert fade(tiers, "ecsq2") == [("yard", DAYS[0], "ecsq2", "")]
-    assert fade(tiers, "ecsq4") == []  # never back to more
+    assert fade(tiers, step("ecsq2")) == [("yard", DAYS[0], step("ecsq2"), "")]
+    assert fade(tiers, step("ecsq4")) == []  # never back to more
     after = keys_of(tiers)
     tiers.check_integrity()
     tiers.store.close()
@@ -78,7 +90,7 @@ def test_an_old_day_takes_less_room_and_the_others_are_as_they_were(tmp_path: Pa
     assert [again.picture("yard", n) for n in range(1, 3 * PER_DAY + 1)] == pictures
     found = [signature for _, signature in again.signatures("yard")]
     assert all(torch.equal(a, b) for a, b in zip(found, signatures, strict=True))
-    smaller = {day: size for _, day, size in again.store.days()}
+    smaller = {day.day: day.disk_bytes for day in again.store.days()}
     assert smaller[DAYS[0]] < 0.9 * sizes[DAYS[0]]
     assert [smaller[day] for day in DAYS[1:]] == [sizes[day] for day in DAYS[1:]]
     assert all(torch.equal(after[n], before[n]) for n in range(PER_DAY + 1, 3 * PER_DAY + 1))
@@ -102,7 +114,7 @@ def test_a_fading_that_is_broken_off_changes_nothing_and_reads_go_on_meanwhile(t
 
     def run() -> None:
         with pytest.raises(KeyboardInterrupt):
-            tiers.fade("yard", tiers.store.partition("yard", DAYS[0]), "ecsq2", rest)
+            tiers.fade("yard", tiers.store.partition("yard", DAYS[0]), step("ecsq2"), rest)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -120,6 +132,37 @@ def test_a_fading_that_is_broken_off_changes_nothing_and_reads_go_on_meanwhile(t
     again.store.close()
 
 
+def test_a_day_fades_to_fewer_tokens_and_keeps_the_text_and_what_was_unusual(tmp_path: Path) -> None:
+    """The unusual tokens keep their places, also through a second step, a restart, and a fetch."""
+    tiers = open_tiers(tmp_path, "raw16", text_tokens=8)
+    unusual = {number: {8 + number % 16, 8 + (number + 5) % 16} for number in range(40, PER_DAY + 1)}
+    for number in range(1, PER_DAY + 2):
+        block = camera_block(number)
+        for place in unusual.get(number, ()):
+            block.keys[:, :, place] += 6
+        tiers.spill("yard", block)
+    tiers.store.flush()
+    size = tiers.store.days()[0].disk_bytes
+    assert fade(tiers, step("int4", tokens=0.5))[0][2].tokens == 0.5
+    assert fade(tiers, step("raw16", tokens=1.0)) == []  # never back to more
+    assert tiers.store.days()[0].disk_bytes < 0.3 * size
+    assert fade(tiers, step("ecsq2", tokens=0.125))[0][3] == ""
+    for again in (False, True):
+        if again:
+            tiers.store.close()
+            tiers = open_tiers(tmp_path, "raw16", text_tokens=8)
+        for number, places in unusual.items():
+            (block,) = tiers.fetch("yard", [number])
+            assert block.places == Places((*range(8), *sorted(places)), 24)
+            assert block.info.tokens == tiers.store.info("yard", number).tokens == 10
+            difference = block.keys.float() - camera_block(number).keys[:, :, list(block.places.kept)].float()
+            assert difference[:, :, :8].abs().mean() < 0.3
+            assert (difference[:, :, 8:].mean() - 6).abs() < 0.2
+            assert torch.equal(tiers.keys("yard", number, [(1, 0)])[0].bfloat16(), block.keys[1, 0])
+    assert fade(tiers, step("ecsq2", tokens=0.125)) == []
+    tiers.store.close()
+
+
 def test_a_damaged_block_stays_damaged_and_does_not_keep_the_others_from_fading(tmp_path: Path) -> None:
     tiers = open_tiers(tmp_path, "raw16")
     for number in range(1, PER_DAY + 2):
@@ -131,7 +174,7 @@ def test_a_damaged_block_stays_damaged_and_does_not_keep_the_others_from_fading(
     data[data.index(camera_block(7).keys.view(torch.uint8).numpy().tobytes()[:64]) + 9] ^= 1
     file.write_bytes(data)
     tiers = open_tiers(tmp_path, "raw16")
-    assert fade(tiers, "ecsq2") == [("yard", DAYS[0], "ecsq2", "")]
+    assert fade(tiers, step("ecsq2")) == [("yard", DAYS[0], step("ecsq2"), "")]
     with pytest.raises(CorruptBlock, match="block 7 of yard: the checksum does not hold"):
         tiers.fetch("yard", [7])
     assert tiers.fetch("yard", [8])[0].keys.shape == (4, 2, 24, 64)
@@ -139,14 +182,14 @@ def test_a_damaged_block_stays_damaged_and_does_not_keep_the_others_from_fading(
 
 
 def test_days_are_due_by_age_and_the_newest_never() -> None:
-    days = [("yard", f"2026-03-{day:02}", 100) for day in range(1, 11)]
+    days = [Day("yard", f"2026-03-{day:02}", 100, 100) for day in range(1, 11)]
     now = datetime(2026, 3, 10, 12, tzinfo=UTC)
-    fading = {"ecsq4": 2.0, "ecsq2": 6.0}
+    fading = (step("ecsq4", 2), step("ecsq2", 6))
     due = days_to_fade(days, now_ns=int(now.timestamp() * 1e9), fade=fading)
-    ended = {day: datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1) for _, day, _ in days}
-    assert {day: codec for _, day, codec in due} == {
+    ended = {day.day: datetime.fromisoformat(day.day).replace(tzinfo=UTC) + timedelta(days=1) for day in days}
+    assert {day: to.codec for _, day, to in due} == {
         day: "ecsq2" if now - end > timedelta(days=6) else "ecsq4"
         for day, end in ended.items()
         if now - end > timedelta(days=2)
     }
-    assert days_to_fade(days, now_ns=int(now.timestamp() * 1e9), fade={"ecsq2": 0.0})[-1][1] == "2026-03-09"
+    assert days_to_fade(days, now_ns=int(now.timestamp() * 1e9), fade=[step("ecsq2")])[-1][1] == "2026-03-09"

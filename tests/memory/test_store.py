@@ -15,7 +15,7 @@ import torch
 
 from longwatch.memory.errors import BlockNotFound, CorruptBlock, FingerprintMismatch, StoreInUse, StoreUnwritable
 from longwatch.memory.record import seal
-from longwatch.memory.retention import days_to_drop
+from longwatch.memory.retention import Day, Limit, days_to_drop
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import SCALED_ON, Tiers
@@ -100,7 +100,7 @@ def test_streams_and_days_are_kept_apart(tmp_path: Path) -> None:
         tiers.spill("yard", make_block(2, MORNING_NS + DAY_NS))
         tiers.spill("door", make_block(1))
         tiers.store.flush()
-        assert [(s, d) for s, d, _ in tiers.store.days()] == [
+        assert [(day.stream, day.day) for day in tiers.store.days()] == [
             ("door", "2026-03-02"),
             ("yard", "2026-03-02"),
             ("yard", "2026-03-03"),
@@ -175,7 +175,7 @@ def test_the_books_balance_after_any_walk(tmp_path: Path) -> None:
                 store.flush()
             case 4 if len(store.days()) > 2:
                 store.flush()
-                stream, day, _ = store.days()[0]
+                stream, day, *_ = store.days()[0]
                 gone = store.drop(stream, day)
                 tiers.drop(stream, gone)
                 kept -= set(gone)
@@ -190,15 +190,45 @@ def test_the_books_balance_after_any_walk(tmp_path: Path) -> None:
 
 
 def test_retention_drops_whole_old_days_and_never_the_newest() -> None:
-    days = [("a", f"2026-03-{d:02}", 100) for d in range(1, 6)] + [("b", "2026-01-01", 50)]
+    days = [Day("a", f"2026-03-{d:02}", 100, 60) for d in range(1, 6)] + [Day("b", "2026-01-01", 50, 10)]
     now_ns = MORNING_NS + 4 * DAY_NS  # the morning of 6 March
-    assert days_to_drop(days, now_ns=now_ns, keep_days=3, disk_bytes=0) == [("a", "2026-03-01"), ("a", "2026-03-02")]
-    assert days_to_drop(days, now_ns=now_ns, keep_days=0, disk_bytes=260) == [
-        ("a", "2026-03-01"),
-        ("a", "2026-03-02"),
-        ("a", "2026-03-03"),
-    ]
-    assert days_to_drop(days, now_ns=now_ns, keep_days=0, disk_bytes=1)[-1] == ("a", "2026-03-04")
+    assert days_to_drop(days, now_ns=now_ns, keep_days=3) == [("a", "2026-03-01"), ("a", "2026-03-02")]
+    assert days_to_drop(days, now_ns=now_ns, keep_days=0, disk=Limit(1, 0))[-1] == ("a", "2026-03-04")
+
+
+@pytest.mark.parametrize(
+    ("keep_days", "disk", "content", "dropped"),
+    [
+        (0, Limit(550, 400), None, 0),  # all of it is taken, no more
+        (0, Limit(549, 549), None, 1),
+        (0, Limit(549, 400), None, 2),  # down to the low water, not only below the high
+        (0, None, Limit(309, 200), 2),
+        (0, Limit(549, 500), Limit(249, 130), 3),  # one limit after the other
+        (3, Limit(549, 400), None, 2),  # what age has dropped is not counted
+    ],
+)
+def test_above_high_water_the_oldest_days_go_until_low_water(
+    keep_days: float, disk: Limit | None, content: Limit | None, dropped: int
+) -> None:
+    days = [Day("a", f"2026-03-{d:02}", 100, 60) for d in range(1, 6)] + [Day("b", "2026-01-01", 50, 10)]
+    now_ns = MORNING_NS + 4 * DAY_NS
+    gone = days_to_drop(days, now_ns=now_ns, keep_days=keep_days, disk=disk, content=content)
+    assert gone == [("a", f"2026-03-{d:02}") for d in range(1, dropped + 1)]
+
+
+def test_a_file_takes_more_of_the_disk_than_what_it_holds(tmp_path: Path) -> None:
+    with memory(tmp_path) as tiers:
+        for number in range(1, 40):
+            tiers.spill("yard", make_block(number, picture=b"a picture " * 100))
+        tiers.store.flush()
+        (day,) = tiers.store.days()
+        least = sum(len(tiers.store.record("yard", n)) + len(tiers.store.picture("yard", n)) for n in range(1, 40))
+        assert least < day.content_bytes <= day.disk_bytes
+
+
+def test_limits_are_shares_of_the_high_water_and_none_where_there_is_none() -> None:
+    assert Limit.of(1000, 0.9) == Limit(1000, 900)
+    assert Limit.of(0, 0.9) is None
 
 
 def bytes_under(folder: Path) -> bytes:
@@ -234,7 +264,7 @@ def test_what_is_forgotten_leaves_no_byte_and_the_rest_is_as_it_was(tmp_path: Pa
         tiers.store.forget("yard", [11])  # all of its day
     with memory(tmp_path) as tiers:
         assert [info.block_id for info in tiers.store.infos("yard")] == [*kept[:-1], 12]
-        assert [day for _, day, _ in tiers.store.days()] == ["2026-03-02"]
+        assert [day.day for day in tiers.store.days()] == ["2026-03-02"]
         assert torch.equal(tiers.fetch("yard", [5])[0].keys, make_block(5).keys)
 
 
