@@ -45,11 +45,10 @@ NO_SIGNATURE = torch.zeros(1, 4, dtype=torch.float16)
 
 
 class Kept(NamedTuple):
-    """A watched yard: its moments and each one's keys and values `[L, H, T, D]`."""
+    """A watched yard: its moments, and each one's block."""
 
     moments: list[Moment]
-    keys: torch.Tensor
-    values: torch.Tensor
+    blocks: list[Block]
 
 
 class Score(NamedTuple):
@@ -74,7 +73,7 @@ def watch(lm: VideoLM, seed: int, spill: Callable[[Block], Block] = as_it_is) ->
     """
     scene = Scene(seed=seed, busy=0.2 + 0.15 * (seed % 3), start_ns=seed * 7919 % 86_400 * 10**9)
     moments, rng = gated_moments(scene, 1800), np.random.default_rng([seed, 5])
-    window, parts = lm.new_window(), []
+    window, blocks = lm.new_window(), list[Block]()
     for start in range(0, len(moments), CHUNK):
         part = moments[start : start + CHUNK]
         inputs = lm.frame_inputs([paint(m.state, seed, rng) for m in part], [m.time_ns for m in part])
@@ -91,15 +90,14 @@ def watch(lm: VideoLM, seed: int, spill: Callable[[Block], Block] = as_it_is) ->
                 )
             )
             window.append(block.block_id, block.keys, block.values)
-            parts.append((block.keys, block.values))
-    return Kept(moments, torch.stack([k for k, _ in parts]), torch.stack([v for _, v in parts]))
+            blocks.append(block)
+    return Kept(moments, blocks)
 
 
-def lay_out(lm: VideoLM, kept: Kept, frames: list[int]) -> Context:
-    """`sink | frames`, of which all but the newest are recalled."""
-    sink, recalled = lm.new_window(), max(0, len(frames) - RECENT)
-    parts = [(sink.keys, sink.values), *((kept.keys[i], kept.values[i]) for i in frames)]
-    return lm.lay_out(parts, recalled=recalled)
+def lay_out(lm: VideoLM, blocks: list[Block]) -> Context:
+    """`sink | blocks`, of which all but the newest are recalled."""
+    parts = [lm.new_window().sink, *((block.keys, block.values) for block in blocks)]
+    return lm.lay_out(parts, [None, *(block.places for block in blocks)], recalled=max(0, len(blocks) - RECENT))
 
 
 def answer(lm: VideoLM, context: Context, text: str) -> str:
@@ -147,13 +145,13 @@ def ask_about(seed: int, wanted: frozenset[tuple[str, bool]]) -> list[Score]:
     scores = []
     for _ in range(CONTEXTS):
         frames = draw_context(len(kept.moments), rng)
-        moments, everything = [kept.moments[i] for i in frames], lay_out(lm, kept, frames)
+        moments, everything = [kept.moments[i] for i in frames], lay_out(lm, [kept.blocks[i] for i in frames])
         for held in (False, True):
             asker = Asker(moments, rng, held_out=held)
             for kind in QUESTION_KINDS:
                 question = asker.ask(kind) if (kind, held) in wanted else None
                 if question is not None:
-                    few = lay_out(lm, kept, sparse(frames, question, rng))
+                    few = lay_out(lm, [kept.blocks[i] for i in sparse(frames, question, rng)])
                     right = [agrees(question, answer(lm, seen, question.text)) for seen in (everything, few)]
                     scores.append(Score(kind, held, *right))
     return scores

@@ -20,12 +20,18 @@ from transformers.cache_utils import QuantoQuantizedLayer
 
 from longwatch.daemon.capture.quiz import QUESTION_KINDS, Asker, agrees
 from longwatch.memory.block import Block
-from longwatch.memory.settings import MemoryConfig
+from longwatch.memory.settings import FadeStep, MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import SCALED_ON, Tiers
 
 FIRST_SEED = 96_000
 QUANTO = {"quanto4": 4, "quanto2": 2}
+FADED = {  # packed with the default codec, and later anew
+    "faded: ecsq2": FadeStep(days=0, codec="ecsq2"),
+    "faded: ecsq1": FadeStep(days=0, codec="ecsq1"),
+    "faded: ecsq1, 1/2 of tokens": FadeStep(days=0, codec="ecsq1", tokens=0.5),
+    "faded: ecsq1, 1/4 of tokens": FadeStep(days=0, codec="ecsq1", tokens=0.25),
+}
 
 
 class Memory(Protocol):
@@ -53,7 +59,7 @@ class Quanto:
 
 
 class Taken(NamedTuple):
-    """What blocks took on disk, those before the stream's scales not counted."""
+    """What blocks took on disk, those before the stream's scales not counted; `values` as of whole blocks."""
 
     bytes: int
     values: int
@@ -64,29 +70,53 @@ class Taken(NamedTuple):
         return 8 * self.bytes / self.values
 
 
+Recall = Callable[[list[Block]], tuple[list[Block], Taken]]
+
+
 @contextmanager
-def remembering(name: str, dtype: torch.dtype) -> Iterator[tuple[Memory, Callable[[int], Taken]]]:
-    """A memory with this codec, and what so many values of its stream `it` take."""
+def remembering(name: str, dtype: torch.dtype, text_tokens: int) -> Iterator[tuple[Memory, Recall]]:
+    """A memory that packs so, and what gives all of its stream `it` back as it is recalled later, and what it took.
+
+    Args:
+        name: a codec, a peer, or one of `FADED`.
+    """
     if name in QUANTO:
         peer = Quanto(QUANTO[name])
-        yield peer, lambda values: Taken(round(peer.bits * values / 8), values)
+        yield peer, lambda blocks: (blocks, _as_peer(peer, blocks))
         return
+    step = FADED.get(name)
+    codec = name if step is None else MemoryConfig().codec
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(MemoryConfig(folder=folder, codec=name, map_bytes=1 << 32))  # type: ignore[arg-type]
+        store = Store(MemoryConfig(folder=folder, codec=codec, map_bytes=1 << 32))  # type: ignore[arg-type]
         tiers = Tiers(
-            store, codec=name, ram_bytes=1 << 28, fingerprint="ab" * 32, device=torch.device("cpu"), dtype=dtype
+            store,
+            codec=codec,
+            ram_bytes=1 << 28,
+            fingerprint="ab" * 32,
+            device=torch.device("cpu"),
+            dtype=dtype,
+            text_tokens=text_tokens,
         )
 
-        def taken(values: int) -> Taken:
+        def recall(blocks: list[Block]) -> tuple[list[Block], Taken]:
             store.flush()
-            ids = [info.block_id for info in store.infos("it")][SCALED_ON:]
+            if step is not None:
+                for day in store.partitions("it"):
+                    tiers.fade("it", day, step, rest=lambda: None)
+            ids = [block.block_id for block in blocks][SCALED_ON:]
             scales = sum(2 * len(s.to_bytes()) for day in store.partitions("it") for s in day.scales().values())
-            return Taken(sum(len(store.record("it", i)) for i in ids) + scales, len(ids) * values)
+            took = Taken(sum(len(store.record("it", i)) for i in ids) + scales, len(ids) * 2 * blocks[0].keys.numel())
+            return [tiers.fetch("it", [block.block_id])[0] for block in blocks], took
 
         try:
-            yield tiers, taken
+            yield tiers, recall
         finally:
             store.close()
+
+
+def _as_peer(peer: Quanto, blocks: list[Block]) -> Taken:
+    values = 2 * sum(block.keys.numel() for block in blocks)
+    return Taken(round(peer.bits * values / 8), values)
 
 
 class Yard(NamedTuple):
@@ -97,15 +127,17 @@ class Yard(NamedTuple):
 
 
 def on_yard(seed: int, name: str) -> Yard:
-    """The same questions about the same yard, whatever the codec."""
+    """The same questions about the same yard, whatever the codec; what is recalled has faded, the newest have not."""
     lm = embedded.model()
-    with remembering(name, lm.dtype) as (memory, taken):
+    with remembering(name, lm.dtype, lm.prompt.clock_tokens) as (memory, recall):
         kept = embedded.watch(lm, seed, functools.partial(memory.spill, "it"))
-        took = taken(2 * kept.keys[0].numel())
+        old, took = recall(kept.blocks)
     rng, right = np.random.default_rng([seed, 8]), []
     for _ in range(embedded.CONTEXTS):
         frames = embedded.draw_context(len(kept.moments), rng)
-        asker, context = Asker([kept.moments[i] for i in frames], rng), embedded.lay_out(lm, kept, frames)
+        past, recent = frames[: -embedded.RECENT], frames[-embedded.RECENT :]
+        context = embedded.lay_out(lm, [*(old[i] for i in past), *(kept.blocks[i] for i in recent)])
+        asker = Asker([kept.moments[i] for i in frames], rng)
         for kind in QUESTION_KINDS:
             question = asker.ask(kind)
             if question is not None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -75,10 +76,9 @@ class TextLog:
         self.asked = [self._ask(line, question, answer, lines, rng) for line, question, answer in facts]
 
     @torch.inference_mode()
-    def nll(self, blocks: Sequence[Block]) -> float:
-        """Mean negative log-likelihood of the answers' tokens, in nats, with these blocks in place of the log's own."""
-        losses = [self._nll(blocks, asked) for asked in self.asked]
-        return float(torch.cat(losses).mean())
+    def losses(self, blocks: Sequence[Block]) -> NDArray[np.float32]:
+        """Negative log-likelihood of each answer's each token, in nats, with these blocks in place of the log's own."""
+        return torch.cat([self._nll(blocks, asked) for asked in self.asked]).numpy()
 
     def _nll(self, blocks: Sequence[Block], asked: Asked) -> Tensor:
         parts = [(self._sink.keys, self._sink.values), *((blocks[i].keys, blocks[i].values) for i in asked.blocks)]

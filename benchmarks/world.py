@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from embedded import Kept, answer, lay_out
+from embedded import NO_SIGNATURE, answer, lay_out
 from numpy.typing import NDArray
 
 from longwatch.daemon.capture.moments import Moment
@@ -15,6 +15,7 @@ from longwatch.daemon.capture.quiz import Asker, agrees
 from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
+from longwatch.memory.block import Block
 
 KINDS = ("there now", "count now", "door now", "lamp now", "gate now", "sign now", "extra", "side")
 LINE, ASKED = 24, 4
@@ -38,8 +39,8 @@ def tile(lm: VideoLM, scene: Scene, t: int, rng: np.random.Generator) -> NDArray
     image, window = scene.render(t), lm.new_window()
     keys, values = lm.prefill_blocks(lm.frame_inputs([image], [time_ns]), window)
     asker = Asker([Moment(time_ns, time_ns, scene.state(t))], rng)
-    kept = Kept(list(asker.moments), keys, values)
-    context = lay_out(lm, kept, [0])
+    block = Block(block_id=1, start_ns=time_ns, end_ns=time_ns, keys=keys[0], values=values[0], signature=NO_SIGNATURE)
+    context = lay_out(lm, [block])
     drawn = np.full((image.shape[0] + LINE * ASKED + 8, image.shape[1], 3), 255, np.uint8)
     drawn[: image.shape[0]] = image
     questions = [q for kind in rng.permutation(KINDS) if (q := asker.ask(str(kind))) is not None]

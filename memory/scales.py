@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import zstandard
 from torch import Tensor
 
 from .block import Block, Places
@@ -24,62 +25,81 @@ from .errors import CorruptBlock
 DIGEST_BYTES = 8
 _SHAPE = struct.Struct(">HHHH")
 _LEAST_SPREAD = 1e-2  # of the mean spread of its kind: a channel that did not move may yet do so
+_OFFSET_STEP, _MOST_STEPS = 1 / 8, 127
+_ZSTD_LEVEL = 19
 
 
 @dataclass(frozen=True, eq=False)
 class Scales:
-    """Float32 on the CPU, keys first, then values.
+    """What is usual in a stream: keys first, then values, on the CPU.
 
     Attributes:
-        mean: `[2, L, H, T, D]`, of each token's place in a block; of a block's tokens alone where `T` is 1.
-        spread: `[2, L, H, 1, D]`, the standard deviation of each channel over all tokens.
+        centre: `[2, L, H, 1, D]` float32, the mean of each channel over all tokens.
+        spread: as `centre`, the standard deviation.
+        offsets: `[2, L, H, T, D]` int8, how far the mean of each token's place is from the centre, in eighths of a
+            spread; `T` is 1 where no place is known.
     """
 
-    mean: Tensor
+    centre: Tensor
     spread: Tensor
+    offsets: Tensor
 
     @classmethod
     def of(cls, blocks: Iterable[Block]) -> Scales:
-        """Over all blocks that have as many tokens as the first, rounded to the 16 bits in which they are kept."""
+        """Over all blocks that have as many tokens as the first, rounded as they are kept."""
         measuring = Measuring()
         for block in blocks:
             measuring.add(block)
         return measuring.scales()
 
     @functools.cached_property
+    def mean(self) -> Tensor:
+        """`[2, L, H, T, D]` float32, of each token's place."""
+        return self.centre + self.offsets.float() * (self.spread * _OFFSET_STEP)
+
+    @functools.cached_property
     def digest(self) -> bytes:
         """Eight bytes by which a record names its scales."""
-        return hashlib.sha256(self.to_bytes()).digest()[:DIGEST_BYTES]
+        return hashlib.sha256(self._body()).digest()[:DIGEST_BYTES]
 
     def fitting(self, tokens: int, places: Places | None = None) -> Scales:
         """The same for a block of so many tokens: of one with other tokens than usual no place is known."""
-        usual = self.mean.shape[3]
+        usual = self.offsets.shape[3]
         if places is not None and places.of == usual:
-            return Scales(self.mean[:, :, :, list(places.kept)], self.spread)
+            return Scales(self.centre, self.spread, self.offsets[:, :, :, list(places.kept)])
         if places is None and tokens == usual:
             return self
-        return Scales(self.mean.mean(3, keepdim=True), self.spread)
+        return Scales(self.centre, self.spread, torch.zeros_like(self.offsets[:, :, :, :1]))
 
     def to_bytes(self) -> bytes:
-        """As kept: the shape, then means and spreads as float16."""
-        parts = (self.mean, self.spread)
-        return _SHAPE.pack(*self.mean.shape[1:]) + b"".join(part.half().numpy().tobytes() for part in parts)
+        """As kept: the shape; compressed, centre and spread as float16, and offsets."""
+        return _SHAPE.pack(*self.offsets.shape[1:]) + zstandard.compress(self._body(), _ZSTD_LEVEL)
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> Scales:
         """The scales that were kept.
 
         Raises:
-            CorruptBlock: the length does not fit the shape.
+            CorruptBlock: they cannot be decompressed, or the length does not fit the shape.
         """
         layers, heads, tokens, dim = _SHAPE.unpack(data[: _SHAPE.size])
-        if len(data) != _SHAPE.size + 4 * layers * heads * (tokens + 1) * dim:
+        channels = layers * heads * dim
+        try:
+            body = zstandard.decompress(data[_SHAPE.size :])
+        except zstandard.ZstdError as exc:
+            raise CorruptBlock(f"the scales cannot be decompressed: {exc}") from exc
+        if len(body) != (8 + 2 * tokens) * channels:
             raise CorruptBlock(
-                f"scales have {len(data)} bytes, which does not fit {layers} x {heads} x {tokens} x {dim}"
+                f"scales have {len(body)} bytes, which does not fit {layers} x {heads} x {tokens} x {dim}"
             )
-        kept = torch.from_numpy(np.frombuffer(data, np.float16, offset=_SHAPE.size).astype(np.float32))
-        mean, spread = torch.split(kept, [2 * layers * heads * tokens * dim, 2 * layers * heads * dim])
-        return cls(mean.view(2, layers, heads, tokens, dim), spread.view(2, layers, heads, 1, dim))
+        floats = torch.from_numpy(np.frombuffer(body, np.float16, 4 * channels).astype(np.float32))
+        centre, spread = floats.view(2, 2, layers, heads, 1, dim)
+        offsets = torch.from_numpy(np.frombuffer(body, np.int8, offset=8 * channels).copy())
+        return cls(centre, spread, offsets.view(2, layers, heads, tokens, dim))
+
+    def _body(self) -> bytes:
+        parts = (self.centre.half(), self.spread.half(), self.offsets)
+        return b"".join(part.contiguous().numpy().tobytes() for part in parts)
 
 
 class Measuring:
@@ -103,7 +123,9 @@ class Measuring:
     def scales(self) -> Scales:
         """Of the blocks taken in, of which there is at least one."""
         mean = self._sum / self.blocks
-        variance = self._squares / self.blocks - mean.mean(3, keepdim=True).square()
-        spread = variance.clamp(min=0).sqrt()
+        centre = mean.mean(3, keepdim=True)
+        spread = (self._squares / self.blocks - centre.square()).clamp(min=0).sqrt()
         least = _LEAST_SPREAD * spread.mean((1, 2, 3, 4), keepdim=True) + 1e-6
-        return Scales(mean.half().float(), torch.maximum(spread, least).half().float())
+        centre, spread = centre.half().float(), torch.maximum(spread, least).half().float()
+        offsets = ((mean - centre) / (spread * _OFFSET_STEP)).round().clamp(-_MOST_STEPS, _MOST_STEPS)
+        return Scales(centre, spread, offsets.to(torch.int8))

@@ -45,7 +45,7 @@ class MemoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """
 
     folder: str = "longwatch-data"
-    codec: CodecName = "int4"
+    codec: CodecName = "ecsq4"
     fade: tuple[FadeStep, ...] = ()
     ram_bytes: Annotated[int, Meta(ge=1 << 20)] = 1 << 30
     disk_bytes: Annotated[int, Meta(ge=0)] = 0

@@ -30,7 +30,6 @@ _KEYS_LENGTH = struct.Struct(">I")
 _LARGEST = 7  # codes from -7 to 7 take four bits; 15 in their place says that the code stands behind them all
 _ELSEWHERE = 15
 _FURTHEST = 2**24  # whole numbers up to here are exact in float32
-_ZSTD_LEVEL = 3
 
 
 class EcsqCodec:
@@ -42,13 +41,14 @@ class EcsqCodec:
 
     Args:
         key_step, value_step: a code's width in units. The error's spread is 0.29 of it.
+        zstd_level: 19 saves 0.1 to 0.2 bits a value over 3, and packs six times as long.
     """
 
     exact, scaled = False, True
 
-    def __init__(self, name: str, number: int, key_step: float, value_step: float) -> None:
+    def __init__(self, name: str, number: int, key_step: float, value_step: float, zstd_level: int) -> None:
         self.name, self.number = name, number
-        self._coders = (_Coder(key_step), _Coder(value_step))
+        self._coders = (_Coder(key_step, zstd_level), _Coder(value_step, zstd_level))
         self.bits = sum(2.05 - math.log2(coder.step) for coder in self._coders) / 2  # of a normal distribution
 
     def pack(self, keys: Tensor, values: Tensor, scales: Scales | None) -> bytes:
@@ -96,8 +96,8 @@ class EcsqCodec:
 class _Coder:
     """Numbers whose spread is about 1 to bytes and back."""
 
-    def __init__(self, step: float) -> None:
-        self.step = step
+    def __init__(self, step: float, zstd_level: int) -> None:
+        self.step, self._zstd_level = step, zstd_level
         centres = torch.tensor(_CODES) * step
         self._pairs = torch.stack([centres.repeat(16), centres.repeat_interleave(16)], -1)  # of a byte: low, then high
 
@@ -110,7 +110,7 @@ class _Coder:
         pairs = halves[..., 0::2] | halves[..., 1::2] << 4
         parts = [pairs.contiguous(), codes[large].view(torch.uint8)]
         body = b"".join(part.cpu().numpy().tobytes() for part in parts)
-        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(body)
+        return zstandard.ZstdCompressor(level=self._zstd_level).compress(body)
 
     def unpack(self, part: memoryview, shape: tuple[int, ...]) -> Tensor:
         """Float32 of this shape, on the CPU.

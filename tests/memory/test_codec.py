@@ -108,7 +108,7 @@ def test_an_entropy_coded_block_is_within_a_step_of_its_streams_spread_however_s
     """A code stands for the mean of its step, which is no further than a step from what was there."""
     usual = block(torch.float32, (layers, heads, tokens, 2 * half_dim), seed)
     kept = replace(usual, keys=usual.keys * strange, values=usual.values - strange)
-    scales, steps = scales_for(usual), {"ecsq4": (0.3, 0.5), "ecsq2": (0.8, 0.5), "ecsq1": (1.2, 0.6)}[codec]
+    scales, steps = scales_for(usual), {"ecsq4": (0.2, 0.35), "ecsq2": (0.9, 0.5), "ecsq1": (1.2, 0.7)}[codec]
     keys, values = read(write_record(kept, CODECS[codec], FINGERPRINT, scales), scales).unpack()
     key_spread, value_spread = scales.spread
     key_unit = (key_spread * key_spread.log().mean(-1, keepdim=True).exp()).sqrt()
@@ -151,7 +151,8 @@ def test_scales_are_the_means_of_places_and_the_spreads_of_channels() -> None:
     for n, kind in enumerate(("keys", "values")):
         stacked = torch.stack([getattr(b, kind) for b in alike])
         together = torch.cat(list(stacked), 2)
-        assert torch.allclose(scales.mean[n], stacked.mean(0), rtol=1e-3, atol=5e-3)
+        sixteenth = scales.spread[n] / 16
+        assert ((scales.mean[n] - stacked.mean(0)).abs() <= sixteenth + 1e-3 * stacked.mean(0).abs()).all()
         assert torch.allclose(scales.spread[n], together.std(2, correction=0, keepdim=True), rtol=1e-3)
         assert torch.allclose(scales.fitting(24).mean[n], together.mean(2, keepdim=True), rtol=1e-3, atol=5e-3)
     assert scales.fitting(9) is scales

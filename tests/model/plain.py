@@ -30,15 +30,19 @@ class PlainModel:
             layer.self_attn.v_proj.register_forward_hook(lambda _m, _i, out: self._caught["v"].append(out))
 
     @torch.inference_mode()
-    def run(self, inputs: Tensor, parts: list[Part], gaps: Sequence[int] = ()) -> tuple[Tensor, Part]:
+    def run(
+        self, inputs: Tensor, parts: list[Part], gaps: Sequence[int] = (), stand: Sequence[Sequence[int]] = ()
+    ) -> tuple[Tensor, Part]:
         """Logits `[T, vocabulary]` of inputs `[T, hidden]` behind the parts, and their KV.
 
-        Everything stands at positions 0, 1, 2, …, but that before each part a gap of positions may be left.
+        Everything stands at positions 0, 1, 2, …, but that before each part a gap of positions may be left; or at the
+        positions given for each part and, last, for the inputs.
         """
-        cache, start = self._lay_out(parts, gaps)
+        places = [torch.tensor(positions) for positions in stand] or _in_a_row([*parts], gaps, len(inputs))
+        cache = self._lay_out(parts, places[:-1])
         self._caught["k"].clear()
         self._caught["v"].clear()
-        positions = torch.arange(start, start + len(inputs))[None]
+        positions = places[-1][None]
         hidden = self.text(inputs_embeds=inputs[None], position_ids=positions, past_key_values=cache).last_hidden_state
         heads = self.text.config.num_key_value_heads
         keys, values = ([x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in self._caught[n]] for n in "kv")
@@ -57,17 +61,23 @@ class PlainModel:
             said.append(int(logits[-1].argmax()))
         return said
 
-    def _lay_out(self, parts: list[Part], gaps: Sequence[int]) -> tuple[DynamicCache, int]:
+    def _lay_out(self, parts: list[Part], places: list[Tensor]) -> DynamicCache:
         cache = DynamicCache()
         if not parts:
-            return cache, 0
-        places, end = [], 0
-        for (keys, _), gap in zip(parts, gaps or [0] * len(parts), strict=True):
-            places.append(torch.arange(keys[0].shape[2]) + end + gap)
-            end = int(places[-1][-1]) + 1
+            return cache
         rotate = sys.modules[type(self.text).__module__].apply_rotary_pos_emb
         for layer in range(len(self.text.layers)):
             keys, values = (torch.cat([part[kind][layer] for part in parts], 2) for kind in (0, 1))
             cos, sin = self.text.rotary_emb(keys, torch.cat(places)[None])
             cache.update(rotate(keys, keys, cos, sin)[1], values, layer)
-        return cache, end
+        return cache
+
+
+def _in_a_row(parts: list[Part], gaps: Sequence[int], inputs: int) -> list[Tensor]:
+    """The positions of each part and of the inputs behind them."""
+    places, end = [], 0
+    sizes = [*(keys[0].shape[2] for keys, _ in parts), inputs]
+    for size, gap in zip(sizes, [*(gaps or [0] * len(parts)), 0], strict=True):
+        places.append(torch.arange(size) + end + gap)
+        end = int(places[-1][-1]) + 1
+    return places

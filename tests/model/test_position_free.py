@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
+from longwatch.memory.block import Places
 from longwatch.memory.window import Window
 
 from .plain import Part, PlainModel
@@ -94,6 +95,40 @@ def test_every_slid_out_block_recalled_equals_a_plain_forward_over_the_same_layo
     expected, _ = plain.run(plain.embed(ids), [sink, *blocks])
     assert (logits - expected[-1]).abs().max() <= 1e-3
     assert said == plain.answer(ids, [sink, *blocks], 6)
+
+
+def test_tokens_that_are_left_out_leave_their_places_empty(checkpoint: str, frames: Frames) -> None:
+    """A whole frame, two thinned ones together and apart, and a question; a token stands where a whole frame has it."""
+    lm, plain = load(checkpoint), PlainModel(checkpoint)
+    inputs, window = lm.frame_inputs(frames[:3], [START_NS] * 3), lm.new_window()
+    tokens, sink_tokens = inputs.shape[1], window.sink_tokens
+    kept = (0, 1, 2, 5, tokens - 2)
+    keys, values = lm.prefill_blocks(inputs[:1], window)
+    window.append(1, keys[0], values[0])
+    places = Places(kept, tokens)
+    _, thin = lm.prefill_blocks(inputs[1:, list(kept)], window, places)
+    thin_keys, thin_values = lm.prefill_blocks(inputs[1:2, list(kept)], window, places)
+    window.append(2, thin_keys[0], thin_values[0], places)
+    _, again = lm.prefill_blocks(inputs[2:, list(kept)], window, places)
+
+    begins = [sink_tokens + n * tokens for n in range(3)]
+    stand = [[*range(sink_tokens)], [*range(begins[0], begins[1])], *([b + i for i in kept] for b in begins[1:])]
+    _, sink = plain.run(plain.embed(lm.prompt.sink_ids), [])
+    blocks = [sink]
+    for n, frame in enumerate((inputs[0], inputs[1, list(kept)], inputs[2, list(kept)]), 2):
+        _, block = plain.run(frame, blocks, stand=stand[:n])
+        blocks.append(block)
+    for layer in range(lm.geometry.layers):
+        for ours, expected in ((thin[0], blocks[2]), (thin[1], blocks[3]), (again[0], blocks[3])):
+            assert (ours[layer] - expected[1][layer][0]).abs().max() <= 1e-4
+    parts = [window.sink, *((part.keys, part.values) for part in window.parts())]
+    context = lm.lay_out(parts, [None, None, places])
+    ids = lm.prompt.question_ids(QUESTION)
+    end = begins[1] + kept[-1] + 1
+    expected, _ = plain.run(plain.embed(ids), blocks[:3], stand=[*stand[:3], [*range(end, end + len(ids))]])
+    assert (lm.prefill(context, ids) - expected[-1]).abs().max() <= 1e-3
+    queries = lm.ask(window, ids)
+    assert queries.by_layer[0].shape[1] == len(ids)
 
 
 def test_recalled_blocks_stand_as_far_apart_as_fills_the_spread(checkpoint: str, frames: Frames) -> None:
