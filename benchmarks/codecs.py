@@ -1,10 +1,12 @@
 """What each codec takes, and what it costs: bits a value as stored, loss on two models, and speed.
 
 Every block goes through the real memory (`Tiers` on LMDB) and comes back as the daemon would see it. SmolLM2-135M reads
-a log in words and is asked for planted facts with the right block and seven others recalled; the embedded model watches
-yards and answers behind 28 recalled blocks and the 4 newest. Rows of faded days are of blocks that were packed with the
-default codec and anew by the memory's own fading; their bits are counted on the values of whole blocks. Baseline: every bit kept. Peer: transformers' own
+logs in words and is asked for planted facts with the right block and seven others recalled; the embedded model watches
+yards and answers behind 28 recalled blocks and the 4 newest. Baseline: every bit kept. Peer: transformers' own
 quantised cache (`QuantoQuantizedLayer`, groups of 64 as it comes), each block quantised by itself.
+
+The last rows are of blocks packed with the default codec: recalled after the memory has faded them, or with fewer
+tokens from the start. Their bits are counted on the values of whole blocks.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import NamedTuple
 import embedded
 import numpy as np
 import torch
-from remembered import FADED, FIRST_SEED, QUANTO, Quanto, Taken, Yard, on_yard, remembering
+from remembered import FADED, FIRST_SEED, GATED, QUANTO, Quanto, Taken, Yard, on_yard, remembering
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -35,6 +37,7 @@ from longwatch.memory.scales import Scales
 
 BASELINE = "raw16"
 NAMES = (*(name for name in CODECS if name != "raw32"), *QUANTO)
+THINNER = (*FADED, *GATED)
 LOGS = 3
 TIMED_ROUNDS = 5
 
@@ -81,10 +84,10 @@ def speeds(name: str, blocks: list[Block]) -> dict[str, object]:
 
 def run(yards: int, folder: Path, progress: Progress) -> list[dict[str, object]]:
     """A row a codec."""
-    task = progress.add_task("yards", total=yards * (len(NAMES) + len(FADED)))
+    task = progress.add_task("yards", total=yards * (len(NAMES) + len(THINNER)))
     results: dict[str, list[Yard]] = {}
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        for name in (*NAMES, *FADED):
+        for name in (*NAMES, *THINNER):
             results[name] = []
             for yard in pool.map(functools.partial(on_yard, name=name), range(FIRST_SEED, FIRST_SEED + yards)):
                 results[name].append(yard)
@@ -100,7 +103,7 @@ def run(yards: int, folder: Path, progress: Progress) -> list[dict[str, object]]
         progress.advance(task)
     blocks = embedded.watch(embedded.model(), FIRST_SEED).blocks[:64]
     rows = [row(name, results) | text(texts[name], texts[BASELINE]) | speeds(name, blocks) for name in NAMES]
-    return rows + [row(name, results) for name in FADED]
+    return rows + [row(name, results) for name in THINNER]
 
 
 def text(found: Text, base: Text) -> dict[str, object]:

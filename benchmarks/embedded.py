@@ -31,9 +31,11 @@ from longwatch.daemon.capture.moments import Moment, gated_moments
 from longwatch.daemon.capture.paint import paint
 from longwatch.daemon.capture.quiz import QUESTION_KINDS, Asker, Question, agrees
 from longwatch.daemon.capture.scene import Scene
+from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.attention import Context
 from longwatch.daemon.model.family import EMBEDDED
 from longwatch.daemon.model.settings import ModelConfig
+from longwatch.daemon.model.token_gate import TokenGate
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Block
 
@@ -65,33 +67,53 @@ def as_it_is(block: Block) -> Block:
     return block
 
 
-def watch(lm: VideoLM, seed: int, spill: Callable[[Block], Block] = as_it_is) -> Kept:
+def watch(lm: VideoLM, seed: int, spill: Callable[[Block], Block] = as_it_is, gate_cosine: float = 1.0) -> Kept:
     """Encodes half an hour of a yard, gated, behind the sliding window.
 
     Args:
         spill: gives each block back as a memory would; what comes back stands in the window and is kept.
+        gate_cosine: as `SourceConfig.gate_cosine`; a frame that shows nothing new keeps its clock, so that the same
+            moments can be asked about.
     """
     scene = Scene(seed=seed, busy=0.2 + 0.15 * (seed % 3), start_ns=seed * 7919 % 86_400 * 10**9)
-    moments, rng = gated_moments(scene, 1800), np.random.default_rng([seed, 5])
-    window, blocks = lm.new_window(), list[Block]()
-    for start in range(0, len(moments), CHUNK):
-        part = moments[start : start + CHUNK]
+    watched, rng = gated_moments(scene, 1800), np.random.default_rng([seed, 5])
+    window, kept = lm.new_window(), Kept([], [])
+    gate = token_gate(lm, gate_cosine)
+    for start in range(0, len(watched), CHUNK):
+        part = watched[start : start + CHUNK]
         inputs = lm.frame_inputs([paint(m.state, seed, rng) for m in part], [m.time_ns for m in part])
-        keys, values = lm.prefill_blocks(inputs, window)
-        for i, moment in enumerate(part):
-            block = spill(
-                Block(
-                    block_id=start + i + 1,
-                    start_ns=moment.time_ns,
-                    end_ns=moment.until_ns,
-                    keys=keys[i],
-                    values=values[i],
-                    signature=NO_SIGNATURE,
+        places = [gate.places(x, m.time_ns) if gate else None for x, m in zip(inputs, part, strict=True)]
+        for where, alike in itertools.groupby(range(len(part)), places.__getitem__):
+            run = list(alike)
+            seen = inputs[run] if where is None else inputs[run][:, list(where.kept)]
+            for i, keys, values in zip(run, *lm.prefill_blocks(seen, window, where), strict=True):
+                block = spill(
+                    Block(
+                        block_id=len(kept.blocks) + 1,
+                        start_ns=part[i].time_ns,
+                        end_ns=part[i].until_ns,
+                        keys=keys,
+                        values=values,
+                        signature=NO_SIGNATURE,
+                        places=where,
+                    )
                 )
-            )
-            window.append(block.block_id, block.keys, block.values)
-            blocks.append(block)
-    return Kept(moments, blocks)
+                window.append(block.block_id, block.keys, block.values, where)
+                kept.moments.append(part[i])
+                kept.blocks.append(block)
+    return kept
+
+
+def token_gate(lm: VideoLM, cosine: float) -> TokenGate | None:
+    """The gate that a stream would have, if any."""
+    if cosine == 1:
+        return None
+    return TokenGate(
+        cosine,
+        whole_ns=int(SourceConfig(url="scene://").keep_seconds * 1e9),
+        window_tokens=lm.config.window_tokens,
+        text_tokens=lm.prompt.clock_tokens,
+    )
 
 
 def lay_out(lm: VideoLM, blocks: list[Block]) -> Context:

@@ -20,6 +20,7 @@ from transformers.cache_utils import QuantoQuantizedLayer
 
 from longwatch.daemon.capture.quiz import QUESTION_KINDS, Asker, agrees
 from longwatch.memory.block import Block
+from longwatch.memory.codec.registry import CODECS
 from longwatch.memory.settings import FadeStep, MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import SCALED_ON, Tiers
@@ -32,6 +33,7 @@ FADED = {  # packed with the default codec, and later anew
     "faded: ecsq1, 1/2 of tokens": FadeStep(days=0, codec="ecsq1", tokens=0.5),
     "faded: ecsq1, 1/4 of tokens": FadeStep(days=0, codec="ecsq1", tokens=0.25),
 }
+GATED = {"token gate at cosine 0.95": 0.95, "token gate at cosine 0.9": 0.9}  # with the default codec
 
 
 class Memory(Protocol):
@@ -78,14 +80,14 @@ def remembering(name: str, dtype: torch.dtype, text_tokens: int) -> Iterator[tup
     """A memory that packs so, and what gives all of its stream `it` back as it is recalled later, and what it took.
 
     Args:
-        name: a codec, a peer, or one of `FADED`.
+        name: a codec, a peer, or one of `FADED` or `GATED`.
     """
     if name in QUANTO:
         peer = Quanto(QUANTO[name])
         yield peer, lambda blocks: (blocks, _as_peer(peer, blocks))
         return
     step = FADED.get(name)
-    codec = name if step is None else MemoryConfig().codec
+    codec = name if name in CODECS else MemoryConfig().codec
     with tempfile.TemporaryDirectory() as folder:
         store = Store(MemoryConfig(folder=folder, codec=codec, map_bytes=1 << 32))  # type: ignore[arg-type]
         tiers = Tiers(
@@ -99,12 +101,12 @@ def remembering(name: str, dtype: torch.dtype, text_tokens: int) -> Iterator[tup
         )
 
         def recall(blocks: list[Block]) -> tuple[list[Block], Taken]:
-            store.flush()
+            store.flush(timeout_seconds=300)
             if step is not None:
                 for day in store.partitions("it"):
                     tiers.fade("it", day, step, rest=lambda: None)
             ids = [block.block_id for block in blocks][SCALED_ON:]
-            scales = sum(2 * len(s.to_bytes()) for day in store.partitions("it") for s in day.scales().values())
+            scales = sum(2 * len(s.packed) for day in store.partitions("it") for s in day.scales().values())
             took = Taken(sum(len(store.record("it", i)) for i in ids) + scales, len(ids) * 2 * blocks[0].keys.numel())
             return [tiers.fetch("it", [block.block_id])[0] for block in blocks], took
 
@@ -130,7 +132,7 @@ def on_yard(seed: int, name: str) -> Yard:
     """The same questions about the same yard, whatever the codec; what is recalled has faded, the newest have not."""
     lm = embedded.model()
     with remembering(name, lm.dtype, lm.prompt.clock_tokens) as (memory, recall):
-        kept = embedded.watch(lm, seed, functools.partial(memory.spill, "it"))
+        kept = embedded.watch(lm, seed, functools.partial(memory.spill, "it"), GATED.get(name, 1.0))
         old, took = recall(kept.blocks)
     rng, right = np.random.default_rng([seed, 8]), []
     for _ in range(embedded.CONTEXTS):

@@ -56,7 +56,7 @@ RUN_LAYERS = 2
 SUBSTREAM_BYTES = 450_000_000
 STORED = 48  # blocks that are stored to see what the disk counts
 RECORDED_SECONDS, RECORDED_FPS = 120, 10.0
-INDEX_ROW_BYTES = 29
+INDEX_ROW_BYTES, HOURS_A_DAY = 29, 24
 Picture = NDArray[np.uint8]
 
 
@@ -145,8 +145,8 @@ def encode(
         advance()
 
 
-def bytes_each(kind: Kind, codec: str, source: Source, kept: list[int], progress: Progress) -> float:
-    """What a block takes on the disk, with its picture and its part of the index."""
+def bytes_each(kind: Kind, codec: str, source: Source, kept: list[int], progress: Progress) -> tuple[float, float]:
+    """What a block takes on the disk, with its picture and its part of the index; and what all of a day share."""
     some = [kept[i] for i in np.unique(np.linspace(0, len(kept) - 1, kind.encoded).round().astype(int))]
     task = progress.add_task(kind.name, total=len(some))
     blocks = list(encode(kind.model, source, some, lambda: progress.advance(task)))
@@ -162,7 +162,8 @@ def bytes_each(kind: Kind, codec: str, source: Source, kept: list[int], progress
         store.flush()
         on_disk = store.stats.disk_bytes
         store.close()
-    return on_disk / STORED + 2 * signature.numel() + INDEX_ROW_BYTES
+    shared = 2 * len(scales.packed) * kind.times if CODECS[codec].scaled else 0  # kept twice
+    return on_disk / STORED + 2 * signature.numel() + INDEX_ROW_BYTES, shared
 
 
 def accuracy_delta(codec: str, yards: int, progress: Progress) -> float:
@@ -192,7 +193,7 @@ def run(codec: str, yards: int, progress: Progress) -> list[dict[str, object]]:
         for kind in kinds:
             layers, heads, dim = kind.model.geometry
             for name, source in sources.items():
-                each = bytes_each(kind, codec, source, kept[name], progress)
+                each, shared = bytes_each(kind, codec, source, kept[name], progress)
                 tokens = kind.model.frame_inputs([source.frame(0)], [NOON_NS]).shape[1]
                 tokens -= len(kind.model.prompt.clock_ids(NOON_NS))
                 rekv = HOUR_SECONDS * SOURCE.fps * 2 * layers * kind.times * heads * tokens * dim * 2
@@ -200,7 +201,7 @@ def run(codec: str, yards: int, progress: Progress) -> list[dict[str, object]]:
                     {
                         "geometry": kind.name,
                         "scene": name,
-                        "bytes_per_hour": round(each * len(kept[name])),
+                        "bytes_per_hour": round(each * len(kept[name]) + shared / HOURS_A_DAY),
                         "rekv_bytes_per_hour": round(rekv),
                         "x264_bytes_per_hour": round(source.recorded),
                         "substream_bytes_per_hour": SUBSTREAM_BYTES,

@@ -387,7 +387,7 @@ class Partition:
             copies = [bytes(value) for _, value in cursor]
         for value in copies:
             try:
-                yield Scales.from_bytes(unseal(value, "the scales"))
+                yield Scales.unpack(unseal(value, "the scales"))
             except CorruptBlock as exc:
                 yield exc
 
@@ -455,7 +455,7 @@ def set_aside(file: Path) -> Path:
 
 def _put_scales(txn: lmdb.Transaction, table: lmdb._Database, scales: Scales) -> None:
     for copy in _COPIES:
-        txn.put(scales.digest + copy, seal(scales.to_bytes()), db=table, overwrite=False)
+        txn.put(scales.digest + copy, seal(scales.packed), db=table, overwrite=False)
 
 
 def _pack_span(info: BlockInfo) -> bytes:

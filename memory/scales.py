@@ -71,12 +71,13 @@ class Scales:
             return self
         return Scales(self.centre, self.spread, torch.zeros_like(self.offsets[:, :, :, :1]))
 
-    def to_bytes(self) -> bytes:
-        """As kept: the shape; compressed, centre and spread as float16, and offsets."""
+    @functools.cached_property
+    def packed(self) -> bytes:
+        """As kept: the shape; compressed, centre and spread as float16, and offsets. See `unpack`."""
         return _SHAPE.pack(*self.offsets.shape[1:]) + zstandard.compress(self._body(), _ZSTD_LEVEL)
 
     @classmethod
-    def from_bytes(cls, data: bytes | memoryview) -> Scales:
+    def unpack(cls, data: bytes | memoryview) -> Scales:
         """The scales that were kept.
 
         Raises:

@@ -15,7 +15,7 @@ CODECS: dict[str, Codec] = {
         IntCodec("int4", 4, 4),
         IntCodec("int8", 5, 8),
         IntCodec("int2", 6, 2),
-        EcsqCodec("ecsq4", 7, 0.2, 0.35, zstd_level=3),
+        EcsqCodec("ecsq4", 7, 0.25, 0.22, zstd_level=3),
         EcsqCodec("ecsq2", 8, 0.9, 0.5, zstd_level=19),
         EcsqCodec("ecsq1", 9, 1.2, 0.7, zstd_level=19),
     )

@@ -307,7 +307,7 @@ def test_one_damaged_copy_of_the_scales_harms_nothing_and_two_are_damage(tmp_pat
         tiers.store.flush()
         (scales,) = tiers.store.partitions("yard")[0].scales().values()
     before, file = scaled_keys(tmp_path), tmp_path / "yard" / "2026-03-02" / "data.mdb"
-    places = [found.start() for found in re.finditer(re.escape(scales.to_bytes()), file.read_bytes())]
+    places = [found.start() for found in re.finditer(re.escape(scales.packed), file.read_bytes())]
     assert len(places) == 2
 
     def flip(place: int) -> None:
