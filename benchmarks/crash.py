@@ -1,9 +1,10 @@
 """Whether killing a daemon again and again loses what it called durable, or changes what a question recalls.
 
 A real daemon watches the rendered yard by the clock and commits all the time. SIGKILL comes while it starts, at any
-moment, as a commit writes, or while it forgets. Then the store is read, value by value; then the daemon starts again,
-and is asked the same questions: some about a stream that has ended, where the same blocks must win, and some about a
-few seconds of the other, where each block of that time must come back.
+moment, as a commit writes, while it forgets, or while it packs a past day anew. Then the store is read, value by value;
+then the daemon starts again, and is asked the same questions: some about a stream that has ended, where the same blocks
+must win, and some about a few seconds of the other, where each block of that time must come back. The ended stream's
+first day fades; for every kill in the midst of that it is put back as it was before.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from longwatch.clients.errors import ClientError
 from longwatch.daemon.demo import free_ports, running_daemon
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
-from longwatch.daemon.protocol import StatusReply
+from longwatch.daemon.protocol import StatusReply, StreamStatus
 from longwatch.memory.block import BlockInfo
 from longwatch.memory.errors import StorageError
 from longwatch.memory.partition import Partition
@@ -41,8 +42,9 @@ from longwatch.memory.record import read_record
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import day_files, take_folder
 
-MOMENTS = ("forget", "commit", "any", "start")
-QUESTIONS = ("did a red car appear?", "what happened?", "when did the blue van come?", "what was there at 10:01:30?")
+MOMENTS = ("forget", "commit", "any", "start", "fade")
+QUESTIONS = ("did a red car appear?", "what happened?", "when did the blue van come?", "what was there at 23:58:30?")
+FADED_BY = "ecsq1"
 SPAN_BLOCKS, SPANS_ASKED = 10, 2
 OLD_BLOCKS = 64  # more than stand in the window
 FORGOTTEN_AT_ONCE = 3
@@ -52,13 +54,15 @@ threads = 1
 [memory]
 folder = "{folder}/store"
 commit_seconds = 0.05
+keep_days = 0
+fade = [{{ days = 0, codec = "ecsq1", tokens = 0.5 }}]
 [server]
 address = "tcp://127.0.0.1:{port}"
 events_address = "tcp://127.0.0.1:{events_port}"
 [log]
 level = "warning"
 [streams.past]
-url = "scene://?seed=5&start=2026-03-02T10:00:00&minutes=3&busy=0.6"
+url = "scene://?seed=5&start=2026-03-02T23:56:00&minutes=6&busy=0.6"
 pace = "fast"
 [streams.yard]
 url = "scene://?seed=3&busy=0.6"
@@ -115,7 +119,7 @@ class Ledger:
         return [block.info for i, block in sorted(self.found.items()) if i <= self.durable_id][:-OLD_BLOCKS]
 
     def files(self) -> list[tuple[Path, Path]]:
-        """Each day's file, and where a forgetting writes it anew."""
+        """Each day's file, and where a forgetting writes it anew; of the stream `yard`."""
         return [(file, file.parent / "fresh") for file in day_files(self._folder) if file.parts[-3] == "yard"]
 
     def _read(self, day: Path) -> dict[int, Found]:
@@ -141,15 +145,65 @@ class Ledger:
         return found
 
 
+class PastDay:
+    """The day of the stream `past` that fades: before, after, and nothing between."""
+
+    def __init__(self, folder: Path, fingerprint: bytes) -> None:
+        self.folder, self._fingerprint = folder / "past" / "2026-03-02", fingerprint
+        self._before = b""
+        self._ids: list[int] = []
+
+    def keep(self) -> None:
+        """Remembers the day as it is before it fades, while no daemon runs."""
+        codecs, self._ids = self._read()
+        assert FADED_BY not in codecs, "the day had faded already"
+        self._before = (self.folder / "data.mdb").read_bytes()
+
+    def put_back(self) -> None:
+        """As it was before, while no daemon runs."""
+        (self.folder / "data.mdb").write_bytes(self._before)
+        (self.folder / "index").unlink(missing_ok=True)
+
+    @property
+    def fading(self) -> bool:
+        """Whether a file of its own is being written."""
+        return (self.folder / "fresh").exists()
+
+    @property
+    def faded(self) -> bool:
+        """Whether it takes less than before, and so is done."""
+        return (self.folder / "data.mdb").stat().st_size < len(self._before) and not self.fading
+
+    def trouble(self) -> str:
+        """What is wrong with it while no daemon runs, if anything."""
+        codecs, ids = self._read()
+        if ids != self._ids:
+            return f"of {len(self._ids)} blocks {len(ids)} are there"
+        return "" if len(codecs - {FADED_BY}) == 0 or FADED_BY not in codecs else f"is packed with {sorted(codecs)}"
+
+    def _read(self) -> tuple[set[str], list[int]]:
+        """Which codecs its blocks have, every one of which is unpacked, and their ids."""
+        partition = Partition(self.folder, MemoryConfig().map_bytes)
+        scales, ids, codecs = partition.scales(), partition.ids(), set()
+        for block_id in ids:
+            record = read_record(partition.record(block_id), self._fingerprint, f"block {block_id}", scales.get)
+            record.unpack()
+            codecs.add(record.codec.name)
+        partition.close()
+        return codecs, ids
+
+
 class Life:
     """A life of the daemon: it starts, is asked what was asked before, watches, and is killed.
 
     Args:
-        recalled: what each question about the past brought back in the first life.
+        recalled: what each question about the past brought back when it was first asked.
     """
 
-    def __init__(self, folder: Path, ledger: Ledger, recalled: dict[str, list[int]], rng: random.Random) -> None:
-        self._folder, self._ledger, self._recalled, self._rng = folder, ledger, recalled, rng
+    def __init__(
+        self, folder: Path, ledger: Ledger, past: PastDay, recalled: dict[str, list[int]], rng: random.Random
+    ) -> None:
+        self._folder, self._ledger, self._past, self._recalled, self._rng = folder, ledger, past, recalled, rng
         self.asked = self.changed = 0
         self._forgetting: threading.Thread | None = None
 
@@ -161,8 +215,13 @@ class Life:
         with running_daemon(config, self._folder) as daemon, Client(address) as client:
             if moment == "start":
                 time.sleep(self._rng.uniform(0, 6))
+            elif moment == "first":
+                self._wait(client, daemon, lambda past: past.state == "ended" and past.durable_id == past.blocks)
+            elif moment == "fade":
+                self._wait(client, daemon, lambda past: self._past.fading or self._past.faded)
+                time.sleep(self._rng.uniform(0, 0.3))
             else:
-                self._wait(client, daemon)
+                self._wait(client, daemon, lambda past: self._past.faded)
                 self._ask(client)
                 self._watch(client, self._rng.uniform(0.1, 1.5))
                 if moment == "commit":  # a file has been written to, and the commit that does it is not at its end
@@ -178,14 +237,14 @@ class Life:
             if self._forgetting is not None:
                 self._forgetting.join()
 
-    def _wait(self, client: Client, daemon: Popen[bytes]) -> None:
-        """Until the daemon answers, and in the first life until the past is there."""
+    def _wait(self, client: Client, daemon: Popen[bytes], until: Callable[[StreamStatus], bool]) -> None:
+        """Until the daemon answers, and something is so of the past."""
         while True:
             if daemon.poll() is not None:
                 raise SystemExit(f"the daemon did not start: {(self._folder / 'daemon.log').read_text()[-2000:]}")
             with contextlib.suppress(ClientError):
                 past, _ = client.status().streams
-                if self._recalled or (past.state == "ended" and past.durable_id == past.blocks):
+                if until(past):
                     return
             time.sleep(0.05)
 
@@ -245,15 +304,24 @@ def _some(old: list[BlockInfo], count: int, rng: random.Random) -> list[BlockInf
 def run(kills: int, seed: int, folder: Path, told: Callable[[], None]) -> dict[str, Any]:
     """Lives and kills; the first life sees the past and is not counted."""
     began, rng = time.monotonic(), random.Random(seed)
-    ledger = Ledger(folder / "store", bytes.fromhex(VideoLM.load(ModelConfig()).fingerprint)[:16])
+    fingerprint = bytes.fromhex(VideoLM.load(ModelConfig()).fingerprint)[:16]
+    ledger, past = Ledger(folder / "store", fingerprint), PastDay(folder / "store", fingerprint)
     recalled: dict[str, list[int]] = {}
-    asked = changed = 0
+    asked = changed = fadings_cut_short = 0
+    half_faded: list[str] = []
     moments: Counter[str] = Counter()
     for number in range(-1, kills):
-        life = Life(folder, ledger, recalled, rng)
-        moment = MOMENTS[number % len(MOMENTS)] if number >= 0 else "any"
+        life = Life(folder, ledger, past, recalled, rng)
+        moment = MOMENTS[number % len(MOMENTS)] if number >= 0 else "first"
+        if moment == "fade":
+            past.put_back()
         life.live(moment)
         ledger.examine()
+        if number < 0:
+            past.keep()
+        fadings_cut_short += past.fading
+        if trouble := past.trouble():
+            half_faded.append(trouble)
         asked, changed = asked + life.asked, changed + life.changed
         if number >= 0:
             moments[moment] += 1
@@ -263,9 +331,11 @@ def run(kills: int, seed: int, folder: Path, told: Callable[[], None]) -> dict[s
         "durable_lost": len(ledger.lost),
         "recall_changed": changed,
         "half_forgotten": ledger.half_forgotten,
+        "half_faded": half_faded,
         "durable": ledger.durable_id - len(ledger.forgotten),
         "forgotten": len(ledger.forgotten),
         "forgettings_cut_short": ledger.cut_short,
+        "fadings_cut_short": fadings_cut_short,
         "asked": asked,
         "moments": dict(moments),
         "minutes": round((time.monotonic() - began) / 60, 1),
@@ -290,7 +360,8 @@ def main() -> None:
         print(json.dumps(result))
     else:
         print_table(result, Console())
-    sys.exit(1 if result["durable_lost"] or result["recall_changed"] or result["half_forgotten"] else 0)
+    wrong = ("durable_lost", "recall_changed", "half_forgotten", "half_faded")
+    sys.exit(1 if any(result[name] for name in wrong) else 0)
 
 
 def print_table(result: dict[str, Any], out: Console) -> None:
@@ -300,6 +371,8 @@ def print_table(result: dict[str, Any], out: Console) -> None:
     table.add_row("recalled otherwise", f"{result['asked']} questions", str(result["recall_changed"]), "0")
     cut_short = f"{result['forgettings_cut_short']} cut short"
     table.add_row("forgotten by half", cut_short, str(result["half_forgotten"]), "0")
+    cut_short = f"{result['fadings_cut_short']} cut short"
+    table.add_row("faded by half", cut_short, str(len(result["half_faded"])), "0")
     when = ", ".join(f"{count} {moment}" for moment, count in result["moments"].items())
     out.print(f"{result['kills']} kills ({when}) in {result['minutes']} minutes")
     out.print(table)
