@@ -35,7 +35,7 @@ from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.attention import Context
 from longwatch.daemon.model.family import EMBEDDED
 from longwatch.daemon.model.settings import ModelConfig
-from longwatch.daemon.model.token_gate import TokenGate
+from longwatch.daemon.model.token_gate import TokenGate, runs
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Block
 
@@ -82,11 +82,8 @@ def watch(lm: VideoLM, seed: int, spill: Callable[[Block], Block] = as_it_is, ga
     for start in range(0, len(watched), CHUNK):
         part = watched[start : start + CHUNK]
         inputs = lm.frame_inputs([paint(m.state, seed, rng) for m in part], [m.time_ns for m in part])
-        places = [gate.places(x, m.time_ns) if gate else None for x, m in zip(inputs, part, strict=True)]
-        for where, alike in itertools.groupby(range(len(part)), places.__getitem__):
-            run = list(alike)
-            seen = inputs[run] if where is None else inputs[run][:, list(where.kept)]
-            for i, keys, values in zip(run, *lm.prefill_blocks(seen, window, where), strict=True):
+        for run in runs(gate, inputs, [m.time_ns for m in part]):
+            for i, keys, values in zip(run.frames, *lm.prefill_blocks(run.inputs, window, run.places), strict=True):
                 block = spill(
                     Block(
                         block_id=len(kept.blocks) + 1,
@@ -95,10 +92,10 @@ def watch(lm: VideoLM, seed: int, spill: Callable[[Block], Block] = as_it_is, ga
                         keys=keys,
                         values=values,
                         signature=NO_SIGNATURE,
-                        places=where,
+                        places=run.places,
                     )
                 )
-                window.append(block.block_id, block.keys, block.values, where)
+                window.append(block.block_id, block.keys, block.values, block.places)
                 kept.moments.append(part[i])
                 kept.blocks.append(block)
     return kept

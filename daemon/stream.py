@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Collection
-from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
@@ -23,7 +22,7 @@ from .capture.child import CaptureChild
 from .capture.message import Ended, Failed, Frame, Gap, Message, Still
 from .capture.settings import SourceConfig
 from .log import get_logger
-from .model.token_gate import TokenGate
+from .model.token_gate import TokenGate, runs
 from .model.video_lm import VideoLM
 from .pastdays import PastDays
 from .protocol import GapSpan, StreamStatus
@@ -284,17 +283,15 @@ class Stream:
             self.last = self.last._replace(end_ns=end_ns)
 
     def _remember_frames(self, frames: list[tuple[Frame, int]]) -> None:
-        inputs = self._model.frame_inputs([f.image for f, _ in frames], [f.utc_ns for f, _ in frames])
-        gate = self._token_gate
-        places = [gate.places(x, f.utc_ns) if gate else None for x, (f, _) in zip(inputs, frames, strict=True)]
-        for where, alike in groupby(range(len(frames)), places.__getitem__):
-            run = list(alike)
-            if where is not None and len(where.kept) == self._model.prompt.clock_tokens:
-                self._extend(frames[run[-1]][1])  # nothing new but the time
+        times = [frame.utc_ns for frame, _ in frames]
+        inputs = self._model.frame_inputs([frame.image for frame, _ in frames], times)
+        for run in runs(self._token_gate, inputs, times):
+            ours = [frames[i] for i in run.frames]
+            if run.inputs.shape[1] == self._model.prompt.clock_tokens:
+                self._extend(ours[-1][1])  # nothing new but the time
                 continue
-            kept = inputs[run] if where is None else inputs[run][:, list(where.kept)]
-            spans = [(frames[i][0].utc_ns, frames[i][1]) for i in run]
-            self._remember(kept, spans, [frames[i][0].picture for i in run], places=where)
+            spans = [(frame.utc_ns, end_ns) for frame, end_ns in ours]
+            self._remember(run.inputs, spans, [frame.picture for frame, _ in ours], places=run.places)
 
     def _remember_gap(self, gap: Gap) -> None:
         inputs = self._model.gap_inputs(gap.start_ns, gap.end_ns)

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from ...memory.block import Places
+
+
+class Run(NamedTuple):
+    """Frames in a row that keep the same places, and can be encoded together.
+
+    Attributes:
+        frames: their indices.
+        places: None where they are whole.
+        inputs: what is kept of each, `[n, T, hidden]`; only text where they show nothing new.
+    """
+
+    frames: list[int]
+    places: Places | None
+    inputs: Tensor
+
+
+def runs(gate: TokenGate | None, inputs: Tensor, times_ns: Sequence[int]) -> Iterator[Run]:
+    """Frames `[n, T, hidden]` behind a gate, or whole where there is none."""
+    places = [gate.places(x, time_ns) if gate else None for x, time_ns in zip(inputs, times_ns, strict=True)]
+    for where, alike in groupby(range(len(places)), places.__getitem__):
+        frames = list(alike)
+        yield Run(frames, where, inputs[frames] if where is None else inputs[frames][:, list(where.kept)])
 
 
 class TokenGate:

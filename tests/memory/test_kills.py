@@ -16,7 +16,7 @@ import torch
 from .blocks import make_block
 from .writer import Said, open_store
 
-KILLS = 30
+KILLS = 15
 ROOT = Path(__file__).parents[2]
 
 
