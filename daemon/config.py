@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from ..memory.settings import MemoryConfig
 from ..retrieval.settings import RetrievalConfig
@@ -115,13 +116,35 @@ def _explain(message: str, content: Any, wanted: type, table: str) -> str:
     if place.startswith("key` in"):
         return f"{place.rpartition('$.')[2].rstrip('`')}: names are of a-z, 0-9, _ and -, 64 at most"
     value = content
-    for part in inner.split(".") if inner else ():
-        value = value.get(part) if isinstance(value, Mapping) else None
+    for part in _parts(inner):
+        known = isinstance(value, Mapping) and part in value
+        value = value[int(part)] if isinstance(value, list) else value[part] if known else None
     shown = "" if value is None else f" is {value!r}, but"
+    allowed = _type_at(wanted, inner)
+    if isinstance(allowed, inspect.LiteralType):
+        return f"{key}{shown} must be one of {', '.join(map(str, allowed.values))}"
     return f"{key}{shown} {text[0].lower()}{text[1:]}"
+
+
+def _parts(inner: str) -> list[str]:
+    """`fade[0].codec` → fade, 0, codec."""
+    return re.findall(r"[^.\[\]]+", inner)
+
+
+def _type_at(wanted: type, inner: str) -> inspect.Type | None:
+    """What is expected at a place of a struct; None where it has no such place."""
+    info: inspect.Type | None = inspect.type_info(wanted)
+    for part in _parts(inner):
+        if isinstance(info, inspect.StructType):
+            info = {field.encode_name: field.type for field in info.fields}.get(part)
+        elif isinstance(info, inspect.DictType):
+            info = info.value_type
+        else:
+            info = info.item_type if isinstance(info, inspect.VarTupleType) else None
+    return info
 
 
 def _keys_of(wanted: type, inner: str) -> list[str]:
     """The keys of the table `inner` of a struct, or of the struct itself."""
-    fields = {field.name: field.type for field in msgspec.structs.fields(wanted)}
-    return list(fields[inner].__struct_fields__ if inner in fields else fields)
+    info = _type_at(wanted, inner)
+    return [field.encode_name for field in info.fields] if isinstance(info, inspect.StructType) else []

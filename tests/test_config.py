@@ -47,13 +47,19 @@ def test_values_are_taken_from_the_file(tmp_path: Path) -> None:
         ("[streams.yard]\nfps = 1", "x.toml: streams.yard.url is missing"),
         (YARD + "fps = 100", "x.toml: streams.yard.fps is 100, but expected `float` <= 60.0"),
         (YARD + "fps = nan", "x.toml: streams.yard.fps is nan, but expected `float` > 0.0"),
-        (YARD + "pace = 'slow'", "x.toml: streams.yard.pace is 'slow', but invalid enum value 'slow'"),
+        (YARD + "pace = 'slow'", "x.toml: streams.yard.pace is 'slow', but must be one of fast, real"),
         ("streams = 3", "x.toml: streams is 3, but expected `object`, got `int`"),
         ("[streams]\nurl = 'a'", "x.toml: streams.url is 'a', but expected `object`, got `str`"),
         ("[streams.Yard]\nurl = 'a'", "x.toml: streams: names are of a-z, 0-9, _ and -, 64 at most"),
         ("model = 3", "x.toml: model is 3, but expected `object`, got `int`"),
         ("[model]\nwindow_tokens = true", "x.toml: model.window_tokens is True, but expected `int`, got `bool`"),
-        ("[log]\nlevel = 'loud'", "x.toml: log.level is 'loud', but invalid enum value 'loud'"),
+        ("[memory]\nfade = [{ codec = 'int2' }]", "x.toml: memory.fade[0].days is missing"),
+        ("[memory]\nfade = [{ day = 2 }]", "x.toml: unknown key memory.fade[0].day; did you mean days?"),
+        (
+            "[memory]\nfade = [{ days = 1, codec = 'int2', tokens = 0 }]",
+            "x.toml: memory.fade[0].tokens is 0, but expected `float` > 0.0",
+        ),
+        ("[log]\nlevel = 'loud'", "x.toml: log.level is 'loud', but must be one of debug, error, info, warning"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, sentence: str) -> None:
