@@ -1,7 +1,8 @@
 """What an hour of memory takes on disk, beside the recording of the same hour and beside ReKV.
 
-Half a frame a second, gated as the daemon gates it. Some of the frames that the gate kept (400 by the embedded model, 8
-by the others) are encoded, packed and stored, and counted as often as it kept one in the hour. LLaVA-OneVision's
+Half a frame a second, gated as the daemon gates it. Some of the frames that the gate kept (400 by the embedded model,
+12 by the others) are encoded; on the first of them the scales are measured, and the others (at least half) are packed
+and stored, and counted as often as the gate kept a frame in the hour. LLaVA-OneVision's
 geometries have random weights; of the 7B model two layers of 28 are run and counted fourteen times. ReKV keeps the keys
 and values of every frame's visual tokens in 16 bits. The recordings: libx264 (veryfast, crf 23) of the scene at 10
 frames a second, or of the clip at its own; and a camera's sub-stream of 1 Mbit/s. `clip` is a street with bicycles,
@@ -47,6 +48,7 @@ from longwatch.memory.record import write_record
 from longwatch.memory.scales import Scales
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
+from longwatch.memory.tiers import SCALED_ON
 from longwatch.retrieval.signature import SignatureLayout
 
 SOURCE = SourceConfig(url="scene://?seed=1", fps=0.5)
@@ -150,7 +152,8 @@ def bytes_each(kind: Kind, codec: str, source: Source, kept: list[int], progress
     some = [kept[i] for i in np.unique(np.linspace(0, len(kept) - 1, kind.encoded).round().astype(int))]
     task = progress.add_task(kind.name, total=len(some))
     blocks = list(encode(kind.model, source, some, lambda: progress.advance(task)))
-    scales = Scales.of(block for block, _ in blocks)
+    measured = min(SCALED_ON, len(blocks) // 2)
+    scales, blocks = Scales.of(block for block, _ in blocks[:measured]), blocks[measured:]
     records = [len(write_record(block, CODECS[codec], bytes(16), scales)) for block, _ in blocks]
     signature = blocks[0][0].signature.repeat(kind.times, 1)
     with tempfile.TemporaryDirectory() as folder:
@@ -186,8 +189,8 @@ def run(codec: str, yards: int, progress: Progress) -> list[dict[str, object]]:
     with random_weights(HALF_BILLION) as half_billion, random_weights(seven) as seven_billion:
         kinds = (
             Kind("embedded", embedded.model(), 1, 400),
-            Kind("llava-onevision-0.5b", half_billion, 1, 8),
-            Kind("llava-onevision-7b", seven_billion, SEVEN_BILLION.layers // RUN_LAYERS, 8),
+            Kind("llava-onevision-0.5b", half_billion, 1, 12),
+            Kind("llava-onevision-7b", seven_billion, SEVEN_BILLION.layers // RUN_LAYERS, 12),
         )
         delta = accuracy_delta(codec, yards, progress)
         for kind in kinds:
