@@ -204,7 +204,7 @@ class Life:
         self, folder: Path, ledger: Ledger, past: PastDay, recalled: dict[str, list[int]], rng: random.Random
     ) -> None:
         self._folder, self._ledger, self._past, self._recalled, self._rng = folder, ledger, past, recalled, rng
-        self.asked = self.changed = 0
+        self.asked, self.changed = 0, list[str]()
         self._forgetting: threading.Thread | None = None
 
     def live(self, moment: str) -> None:
@@ -258,25 +258,24 @@ class Life:
     def _ask(self, client: Client) -> None:
         for question in QUESTIONS:
             recalled = client.ask(question, stream="past", pictures=False).recalled
-            self._count(recalled, self._recalled.setdefault(question, recalled))
+            self._count(question, recalled, self._recalled.setdefault(question, recalled))
         old = self._ledger.old()
         for _ in range(SPANS_ASKED if len(old) > SPAN_BLOCKS else 0):
-            infos = _some(old, SPAN_BLOCKS, self._rng)
-            since_ns, until_ns = infos[0].start_ns, infos[-1].end_ns
+            since_ns, until_ns, infos = _some(old, SPAN_BLOCKS, self._rng)
             end = client.ask("what happened?", stream="yard", since_ns=since_ns, until_ns=until_ns, pictures=False)
-            self._count(end.recalled, [info.block_id for info in infos])
+            self._count(f"from {since_ns} to {until_ns}", end.recalled, [info.block_id for info in infos])
 
-    def _count(self, recalled: list[int], before: list[int]) -> None:
+    def _count(self, question: str, recalled: list[int], before: list[int]) -> None:
         self.asked += 1
-        self.changed += recalled != before
+        if recalled != before:
+            self.changed.append(f"{question}: {recalled}, and was {before}")
 
     def _forget(self, address: str) -> None:
         """Has some old blocks forgotten, and does not wait for the end."""
         old = self._ledger.old()
         if len(old) <= FORGOTTEN_AT_ONCE:
             return
-        infos = _some(old, FORGOTTEN_AT_ONCE, self._rng)
-        since_ns, until_ns = infos[0].start_ns, infos[-1].end_ns
+        since_ns, until_ns, infos = _some(old, FORGOTTEN_AT_ONCE, self._rng)
         self._ledger.forgetting = {info.block_id for info in infos}
 
         def forget() -> None:
@@ -294,11 +293,11 @@ def _await(what: Callable[[], bool]) -> None:
         pass
 
 
-def _some(old: list[BlockInfo], count: int, rng: random.Random) -> list[BlockInfo]:
-    """So many blocks in a row or more: all that a time touches."""
+def _some(old: list[BlockInfo], count: int, rng: random.Random) -> tuple[int, int, list[BlockInfo]]:
+    """The time of so many blocks in a row, and all that it touches: a gap before the first ends where that begins."""
     first = rng.randrange(len(old) - count)
     since_ns, until_ns = old[first].start_ns, old[first + count - 1].end_ns
-    return [info for info in old if info.end_ns >= since_ns and info.start_ns <= until_ns]
+    return since_ns, until_ns, [info for info in old if info.end_ns >= since_ns and info.start_ns <= until_ns]
 
 
 def run(kills: int, seed: int, folder: Path, told: Callable[[], None]) -> dict[str, Any]:
@@ -307,8 +306,8 @@ def run(kills: int, seed: int, folder: Path, told: Callable[[], None]) -> dict[s
     fingerprint = bytes.fromhex(VideoLM.load(ModelConfig()).fingerprint)[:16]
     ledger, past = Ledger(folder / "store", fingerprint), PastDay(folder / "store", fingerprint)
     recalled: dict[str, list[int]] = {}
-    asked = changed = fadings_cut_short = 0
-    half_faded: list[str] = []
+    asked = fadings_cut_short = 0
+    changed, half_faded = list[str](), list[str]()
     moments: Counter[str] = Counter()
     for number in range(-1, kills):
         life = Life(folder, ledger, past, recalled, rng)
@@ -329,7 +328,7 @@ def run(kills: int, seed: int, folder: Path, told: Callable[[], None]) -> dict[s
     return {
         "kills": kills,
         "durable_lost": len(ledger.lost),
-        "recall_changed": changed,
+        "recall_changed": len(changed),
         "half_forgotten": ledger.half_forgotten,
         "half_faded": half_faded,
         "durable": ledger.durable_id - len(ledger.forgotten),
@@ -339,6 +338,7 @@ def run(kills: int, seed: int, folder: Path, told: Callable[[], None]) -> dict[s
         "asked": asked,
         "moments": dict(moments),
         "minutes": round((time.monotonic() - began) / 60, 1),
+        "changed": changed,
         "lost": {str(block_id): why for block_id, why in ledger.lost.items()},
     }
 
@@ -376,6 +376,8 @@ def print_table(result: dict[str, Any], out: Console) -> None:
     when = ", ".join(f"{count} {moment}" for moment, count in result["moments"].items())
     out.print(f"{result['kills']} kills ({when}) in {result['minutes']} minutes")
     out.print(table)
+    for change in result["changed"]:
+        out.print(change, soft_wrap=True)
     for block_id, why in result["lost"].items():
         out.print(f"block {block_id} {why}", soft_wrap=True)
 
