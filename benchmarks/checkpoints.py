@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, Qwen2Config, SiglipVisionConfig
+from transformers import (
+    AutoConfig,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    Qwen2Config,
+    SiglipVisionConfig,
+)
 
 from longwatch.daemon.model.family import EMBEDDED
 
@@ -35,8 +41,9 @@ def write_checkpoint(folder: Path, geometry: Geometry) -> Path:
     The vocabulary is the embedded model's: what a frame costs does not depend on it.
     """
     torch.manual_seed(0)
+    words = AutoConfig.from_pretrained(EMBEDDED)
     text = Qwen2Config(
-        vocab_size=252,
+        vocab_size=words.text_config.vocab_size,
         hidden_size=geometry.hidden,
         intermediate_size=geometry.intermediate,
         num_hidden_layers=geometry.layers,
@@ -55,7 +62,11 @@ def write_checkpoint(folder: Path, geometry: Geometry) -> Path:
         vision_use_head=False,
     )
     config = LlavaOnevisionConfig(
-        vision_config=vision, text_config=text, image_token_index=6, video_token_index=7, vision_feature_layer=-1
+        vision_config=vision,
+        text_config=text,
+        image_token_index=words.image_token_index,
+        video_token_index=words.video_token_index,
+        vision_feature_layer=-1,
     )
     model = LlavaOnevisionForConditionalGeneration(config).to(torch.bfloat16)
     model.save_pretrained(folder)
