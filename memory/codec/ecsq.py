@@ -36,8 +36,8 @@ class EcsqCodec:
     """Codes of one step size for all keys, and of another for all values.
 
     Models differ in which bear more. The embedded model loses half an answer in a hundred with a key step of 1.2 and a
-    value step of 0.7, and half of all with a value step of 1.2; SmolLM2-135M bears that one, and loses 0.05 nats a token
-    with a key step of 0.9 (0.13 if each channel's unit is its own spread) and 0.15 with 1.2.
+    value step of 0.7, and half of all with a value step of 1.2; SmolLM2-135M bears that one, and loses 0.05 nats a
+    token with a key step of 0.9 (0.13 if each channel's unit is its own spread) and 0.15 with 1.2.
 
     Left out: the difference to the block before. It would save 0.65 bits of three and 0.2 of two, but blocks would hang
     on one another, so that one which is damaged or forgotten would take the next with it.
