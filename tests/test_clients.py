@@ -39,9 +39,13 @@ def wire() -> Iterator[Wire]:
 def start(wire: Wire, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "longwatch.clients.cli", *arguments]
     environment = {**os.environ, "LONGWATCH_ADDRESS": wire.config.address, "COLUMNS": "200"}
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job, and in its children
+    try:
+        return subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run(wire: Wire, folder: Path, *arguments: str) -> tuple[int, str, str]:
