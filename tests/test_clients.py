@@ -39,7 +39,7 @@ def wire() -> Iterator[Wire]:
 def start(wire: Wire, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "longwatch.clients.cli", *arguments]
     environment = {**os.environ, "LONGWATCH_ADDRESS": wire.config.address, "COLUMNS": "200"}
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job, and in its children
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     try:
         return subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
