@@ -179,7 +179,7 @@ class PastDay:
         codecs, ids = self._read()
         if ids != self._ids:
             return f"of {len(self._ids)} blocks {len(ids)} are there"
-        return "" if len(codecs - {FADED_BY}) == 0 or FADED_BY not in codecs else f"is packed with {sorted(codecs)}"
+        return f"is packed with {sorted(codecs)}" if FADED_BY in codecs and len(codecs) > 1 else ""
 
     def _read(self) -> tuple[set[str], list[int]]:
         """Which codecs its blocks have, every one of which is unpacked, and their ids."""

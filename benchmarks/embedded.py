@@ -35,7 +35,7 @@ from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.attention import Context
 from longwatch.daemon.model.family import EMBEDDED
 from longwatch.daemon.model.settings import ModelConfig
-from longwatch.daemon.model.token_gate import TokenGate, runs
+from longwatch.daemon.model.token_gate import runs
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Block
 
@@ -78,7 +78,7 @@ def watch(lm: VideoLM, seed: int, spill: Callable[[Block], Block] = as_it_is, ga
     scene = Scene(seed=seed, busy=0.2 + 0.15 * (seed % 3), start_ns=seed * 7919 % 86_400 * 10**9)
     watched, rng = gated_moments(scene, 1800), np.random.default_rng([seed, 5])
     window, kept = lm.new_window(), Kept([], [])
-    gate = token_gate(lm, gate_cosine)
+    gate = lm.token_gate(gate_cosine, SourceConfig(url="scene://").keep_seconds)
     for start in range(0, len(watched), CHUNK):
         part = watched[start : start + CHUNK]
         inputs = lm.frame_inputs([paint(m.state, seed, rng) for m in part], [m.time_ns for m in part])
@@ -99,18 +99,6 @@ def watch(lm: VideoLM, seed: int, spill: Callable[[Block], Block] = as_it_is, ga
                 kept.moments.append(part[i])
                 kept.blocks.append(block)
     return kept
-
-
-def token_gate(lm: VideoLM, cosine: float) -> TokenGate | None:
-    """The gate that a stream would have, if any."""
-    if cosine == 1:
-        return None
-    return TokenGate(
-        cosine,
-        whole_ns=int(SourceConfig(url="scene://").keep_seconds * 1e9),
-        window_tokens=lm.config.window_tokens,
-        text_tokens=lm.prompt.clock_tokens,
-    )
 
 
 def lay_out(lm: VideoLM, blocks: list[Block]) -> Context:

@@ -22,7 +22,7 @@ from .capture.child import CaptureChild
 from .capture.message import Ended, Failed, Frame, Gap, Message, Still
 from .capture.settings import SourceConfig
 from .log import get_logger
-from .model.token_gate import TokenGate, runs
+from .model.token_gate import runs
 from .model.video_lm import VideoLM
 from .pastdays import PastDays
 from .protocol import GapSpan, StreamStatus
@@ -77,14 +77,7 @@ class Stream:
         self.window: Window = model.new_window()
         self._model, self._tiers, self._layout = model, tiers, layout
         self._publish, self._arrived = publish, arrived
-        self._token_gate: TokenGate | None = None
-        if config.gate_cosine < 1:
-            self._token_gate = TokenGate(
-                config.gate_cosine,
-                whole_ns=int(config.keep_seconds * 1e9),
-                window_tokens=model.config.window_tokens,
-                text_tokens=model.prompt.clock_tokens,
-            )
+        self._token_gate = model.token_gate(config.gate_cosine, config.keep_seconds)
         self._child = CaptureChild(config)
         self._resumes = kind_of(config.url) in ("file", "scene")
         self._waits = self._resumes and config.pace == "fast"

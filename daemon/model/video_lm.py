@@ -21,6 +21,7 @@ from .attention import NAME, Context, FrameLayout, Layout, Rotation, Standing
 from .decoding import Detokenizer
 from .family import EMBEDDED, LlavaOnevision, describe
 from .settings import ModelConfig
+from .token_gate import TokenGate
 
 _ROOM_TOKENS = 320
 
@@ -90,6 +91,17 @@ class VideoLM:
             self._run(self._embed(ids)[None], layout)
             self._sink = (torch.cat(layout.keys), torch.cat(layout.values))
         return Window(*self._sink, self.config.window_tokens)
+
+    def token_gate(self, cosine: float, whole_seconds: float) -> TokenGate | None:
+        """A stream's own gate for its visual tokens; None at a cosine of 1, which keeps all."""
+        if cosine >= 1:
+            return None
+        return TokenGate(
+            cosine,
+            whole_ns=int(whole_seconds * 1e9),
+            window_tokens=self.config.window_tokens,
+            text_tokens=self.prompt.clock_tokens,
+        )
 
     @torch.inference_mode()
     def frame_inputs(self, frames: Sequence[NDArray[np.uint8]], times_ns: Sequence[int]) -> Tensor:
