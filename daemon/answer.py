@@ -13,8 +13,9 @@ import torch
 from ..memory.block import Block, BlockInfo, Places
 from ..memory.errors import BlockNotFound, CorruptBlock
 from ..memory.tiers import Tiers
+from ..retrieval.budget import over_span, within_budget
 from ..retrieval.heads import RetrievalHeads, attention_mass
-from ..retrieval.retriever import Hit, over_span, within_budget
+from ..retrieval.retriever import Hit
 from ..retrieval.settings import RetrievalConfig
 from ..retrieval.timespan import Span, span_in_words
 from .log import get_logger

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from longwatch.memory.block import BlockInfo, Geometry
+from longwatch.retrieval.budget import over_span, within_budget
 from longwatch.retrieval.errors import CalibrationError
 from longwatch.retrieval.heads import RetrievalHeads, attention_mass, outlying
 from longwatch.retrieval.index import SignatureIndex
-from longwatch.retrieval.retriever import HeadsRetriever, Hit, Retriever, make_retriever, over_span, within_budget
+from longwatch.retrieval.retriever import HeadsRetriever, Hit, Retriever, make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.timespan import Span
