@@ -30,7 +30,8 @@ from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.memory.block import BlockInfo
-from longwatch.retrieval.retriever import Hit, RekvRetriever, Retriever
+from longwatch.retrieval.retriever import Hit, Retriever
+from longwatch.retrieval.retrievers.shared import SharedRetriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.timespan import Span, span_in_words
@@ -80,7 +81,7 @@ class Bench:
         self._starts = np.array([info.start_ns for info in self.blocks])
         self.in_window = {block.block_id for block in bench.stream.window.blocks}
         deep = RetrievalConfig(retriever="rekv", recall_blocks=max(DEPTHS))
-        self.rekv = RekvRetriever(deep, SignatureLayout(bench.heads), bench.model.geometry)
+        self.rekv = SharedRetriever(deep, SignatureLayout(bench.heads), bench.model.geometry)
         bench.tiers.store.flush()
         for info, signature in bench.tiers.signatures("yard"):
             self.rekv.index.add(info, self.rekv.parts(signature))

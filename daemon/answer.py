@@ -16,10 +16,12 @@ from ..memory.tiers import Tiers
 from ..retrieval.budget import over_span, within_budget
 from ..retrieval.heads import RetrievalHeads, attention_mass
 from ..retrieval.retriever import Hit
+from ..retrieval.retrievers.rekv import RekvRetriever
 from ..retrieval.settings import RetrievalConfig
 from ..retrieval.timespan import Span, span_in_words
+from .layerwise import LayerwiseRecall, Part
 from .log import get_logger
-from .model.attention import Context
+from .model.attention import Context, GrowingLayout
 from .model.decoding import sample
 from .model.video_lm import VideoLM
 from .protocol import AnswerEnd, Ask, Delta, ErrorReply, Evidence, Reply
@@ -80,15 +82,22 @@ class Answer:
         # 1. What time it is about, and which blocks bear on it.
         span = self._span()
         ids = self._model.prompt.question_ids(self.request.question)
-        queries = self._queries(ids)
-        hits = self._choose(queries, span)
-        yield
-        # 2. Back before the model's eyes: sink | recalled | window.
-        with self._tiers.pinned(self._stream.name, [hit.info.block_id for hit in hits]):
-            recalled = self._fetch(hits)
-        seen = [*recalled, *self._recent(span, anything_recalled=bool(recalled))]
-        evidence = self._evidence(seen, hits, queries)
-        context = self._lay_out(seen)
+        context: GrowingLayout
+        if isinstance(self._stream.retriever, RekvRetriever):
+            recall = self._recall_by_layer(self._stream.retriever, span)
+            context = recall.context(ids)
+            recalled = [_recalled(block) for block in recall.blocks]
+            evidence = self._evidence(recalled, recall.hits, {})
+        else:
+            queries = self._queries(ids)
+            hits = self._choose(queries, span)
+            yield
+            # 2. Back before the model's eyes: sink | recalled | window.
+            with self._tiers.pinned(self._stream.name, [hit.info.block_id for hit in hits]):
+                recalled = self._fetch(hits)
+            seen = [*recalled, *self._recent(span, anything_recalled=bool(recalled))]
+            evidence = self._evidence(seen, hits, queries)
+            context = self._lay_out(seen)
         yield
         # 3. Tokens, and what they rest on.
         text, tokens, stopped = yield from self._decode(context, ids)
@@ -123,9 +132,13 @@ class Answer:
 
     def _choose(self, queries: dict[int, torch.Tensor], span: Span | None) -> list[Hit]:
         """The blocks to recall, none of which stands in the window."""
-        config, retriever = self._config, self._stream.retriever
+        retriever = self._stream.retriever
         in_window = {block.block_id for block in self._stream.window.blocks}
-        hits = retriever.rank(queries, span, in_window)
+        hits = retriever.rank(queries, span, in_window, self.request.question)
+        return self._fitting(hits, span, in_window)
+
+    def _fitting(self, hits: list[Hit], span: Span | None, in_window: set[int]) -> list[Hit]:
+        config, retriever = self._config, self._stream.retriever
         if span is None or not config.span_blocks:
             return within_budget(hits, config.recall_blocks, config.recall_tokens)
         infos = [info for info in retriever.index.infos(span) if info.block_id not in in_window]
@@ -134,14 +147,28 @@ class Answer:
 
     def _fetch(self, hits: list[Hit]) -> list[Seen]:
         """The hits' blocks in time order; a damaged one is left out and said so."""
-        blocks: list[Block] = []
-        for hit in hits:
-            try:
-                blocks += self._tiers.fetch(self._stream.name, [hit.info.block_id])
-            except (CorruptBlock, BlockNotFound) as exc:  # or forgotten since it was ranked
-                _log.warning("block left out", stream=self._stream.name, error=str(exc))
+        blocks = [block for hit in hits if (block := self._block(hit)) is not None]
         blocks.sort(key=lambda block: (block.start_ns, block.block_id))
-        return [Seen(block.info, "recalled", block.keys, block.values, block.places) for block in blocks]
+        return [_recalled(block) for block in blocks]
+
+    def _block(self, hit: Hit) -> Block | None:
+        try:
+            return self._tiers.fetch(self._stream.name, [hit.info.block_id])[0]
+        except (CorruptBlock, BlockNotFound) as exc:  # or forgotten since it was ranked
+            _log.warning("block left out", stream=self._stream.name, error=str(exc))
+            return None
+
+    def _recall_by_layer(self, retriever: RekvRetriever, span: Span | None) -> LayerwiseRecall:
+        """As `_choose` and `_fetch`, for each layer when its turn comes."""
+        in_window = {block.block_id for block in self._stream.window.blocks}
+        anything = any(info.block_id not in in_window for info in retriever.index.infos(span)) if span else True
+        recent = self._recent(span, anything_recalled=anything)
+
+        def rank(layer: int, queries: torch.Tensor) -> list[Hit]:
+            return self._fitting(retriever.rank_layer(layer, queries, span, in_window), span, in_window)
+
+        parts = [Part(block.keys, block.values, block.places) for block in recent]
+        return LayerwiseRecall(self._model, Part(*self._stream.window.sink), parts, rank, self._block)
 
     def _recent(self, span: Span | None, *, anything_recalled: bool) -> list[Seen]:
         """The window's blocks that bear on the question: all of them, or where it names a time, those of that time.
@@ -166,7 +193,7 @@ class Answer:
         recalled = sum(block.origin != "window" for block in seen)
         return self._model.lay_out(parts, [None, *(block.places for block in seen)], recalled=recalled)
 
-    def _decode(self, context: Context, ids: list[int]) -> Generator[None, None, tuple[str, int, str]]:
+    def _decode(self, context: GrowingLayout, ids: list[int]) -> Generator[None, None, tuple[str, int, str]]:
         """Prefills the question and decodes, a few tokens a step. Returns text, tokens and why it stopped."""
         request, detokenizer = self.request, self._model.detokenizer()
         generator = torch.Generator(device=self._model.device).manual_seed(request.seed)
@@ -216,3 +243,7 @@ class Answer:
         """`[R, T, D]` float32 out of `[L, H, T, D]`."""
         assert self._heads is not None, "only asked for where there are heads"
         return torch.stack([keys[layer, head] for layer, head in self._heads.kv_heads]).float()
+
+
+def _recalled(block: Block) -> Seen:
+    return Seen(block.info, "recalled", block.keys, block.values, block.places)

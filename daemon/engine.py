@@ -359,4 +359,4 @@ class Engine:
 
     def _retriever_name(self) -> str:
         name = self._config.retrieval.retriever
-        return "rekv (the model has no calibration)" if name == "heads" and self._heads is None else name
+        return "rekv-shared (the model has no calibration)" if name == "heads" and self._heads is None else name

@@ -24,6 +24,7 @@ _Faiss.omp_set_num_threads(1)
 
 _DAY_NS = 86_400 * 1_000_000_000
 SPAN_ROWS = np.dtype([("block_id", "i8"), ("start_ns", "i8"), ("end_ns", "i8"), ("tokens", "i4"), ("gap", "?")])
+_NO_ROWS = np.empty(0, SPAN_ROWS)
 
 
 class Found(NamedTuple):
@@ -195,6 +196,14 @@ class SignatureIndex:
                 break
             newest = [BlockInfo(*row.tolist()) for row in day.blocks[max(0, day.count - room) :]] + newest
         return newest
+
+    def evenly(self, count: int, span: Span | None, exclude: Collection[int]) -> list[BlockInfo]:
+        """So many blocks evenly over those that a span touches, the first and the last with them, in order."""
+        days = [day.blocks for _, day in sorted(self._days.items())]
+        touched = [blocks[_touched(blocks, span)] for blocks in days]
+        rows = np.concatenate([blocks[~np.isin(blocks["block_id"], [*exclude])] for blocks in touched or [_NO_ROWS]])
+        places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
+        return [BlockInfo(*row.tolist()) for row in rows[places]]
 
     def search(self, part: int, queries: Tensor, k: int, span: Span | None = None) -> Found:
         """The k nearest vectors of a part to each query `[n, D]`, over all days that the span touches."""

@@ -1,23 +1,15 @@
-"""`Retriever`: a question's queries in, the blocks to recall out, best first.
-
-heads    attention mass of the retrieval heads: FAISS names candidates, their own keys decide
-rekv     mean key · mean query over all layers and heads (ReKV's score, arXiv 2503.00540, as one ranking)
-recent   the newest blocks
-"""
+"""`Retriever`: a question in, the blocks to recall out, best first. How they are chosen is said in `retrievers/`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..memory.block import BlockInfo, Geometry
-from ..memory.errors import BlockNotFound, CorruptBlock
-from .heads import RetrievalHeads, attention_mass
-from .index import SignatureIndex
+from .index import Found, SignatureIndex
 from .settings import RetrievalConfig
 from .signature import SignatureLayout
 from .timespan import Span
@@ -36,131 +28,54 @@ class Retriever(Protocol):
     """Chooses the blocks of one stream. Belongs to one thread."""
 
     index: SignatureIndex
-    last_layer: int | None  # how far a question must run through the model; None is all the way
+    last_layer: int | None  # how far a question must run through the model; None is all the way, -1 not at all
 
     def parts(self, signature: Tensor) -> list[Tensor]:
         """What of a signature the index needs."""
 
-    def rank(self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int]) -> list[Hit]:
+    def rank(
+        self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int], question: str = ""
+    ) -> list[Hit]:
         """Blocks for a question, best first.
 
         Args:
             queries: every layer's `[Hq, Tq, D]`, float32, before rotary, as far as `last_layer`.
             span: only blocks that it touches; None is all time.
             exclude: ids that stand in the context anyway.
+            question: in words, for a retriever that reads them itself.
         """
-
-
-class HeadsRetriever:
-    """Ranks by the attention mass of the retrieval heads. `read_keys` gives a block's `[R, T, D]`, float32."""
-
-    def __init__(self, config: RetrievalConfig, layout: SignatureLayout, dim: int, read_keys: ReadKeys) -> None:
-        assert layout.heads is not None, "attention mass needs retrieval heads"
-        self._config, self._layout, self._read_keys = config, layout, read_keys
-        self._heads: RetrievalHeads = layout.heads
-        self.last_layer: int | None = layout.heads.last_layer
-        self.index = SignatureIndex([(layout.sub_vectors, dim)] * len(layout.heads.heads))
-
-    def parts(self, signature: Tensor) -> list[Tensor]:
-        """Each head's sub-vectors."""
-        return list(self._layout.of_heads(signature))
-
-    def rank(self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int]) -> list[Hit]:
-        """See `Retriever.rank`. Where the span holds few blocks, all of them are candidates."""
-        asked = self._heads.queries(queries)
-        if self.index.count(span) <= self._config.candidates + len(exclude):
-            candidates = [info for info in self.index.infos(span) if info.block_id not in exclude]
-        else:
-            candidates = self._candidates(asked, span, exclude)
-        candidates, keys = self._readable(candidates)
-        if not candidates:
-            return []
-        mass = attention_mass(asked.cpu(), keys)
-        order = mass.argsort(descending=True, stable=True).tolist()
-        return [Hit(candidates[i], float(mass[i])) for i in order]
-
-    def _readable(self, candidates: list[BlockInfo]) -> tuple[list[BlockInfo], list[Tensor]]:
-        """The candidates with their keys; one that the memory refuses is found no more."""
-        found: list[tuple[BlockInfo, Tensor]] = []
-        refused = []
-        for info in candidates:
-            try:
-                found.append((info, self._read_keys(info.block_id)))
-            except (CorruptBlock, BlockNotFound):
-                refused.append(info.block_id)
-        if refused:
-            self.index.forget(refused)
-        return [info for info, _ in found], [keys for _, keys in found]
-
-    def _candidates(self, asked: Tensor, span: Span | None, exclude: Collection[int]) -> list[BlockInfo]:
-        """The blocks with the most attention mass as far as their sub-vectors tell."""
-        mass: dict[int, float] = {}
-        wide = self._config.candidates + len(exclude)
-        for part, of_head in enumerate(asked):
-            found = self.index.search(part, of_head * of_head.shape[-1] ** -0.5, wide, span)
-            shares = torch.from_numpy(found.scores).softmax(-1).numpy()
-            ids, owner = np.unique(found.block_ids, return_inverse=True)
-            summed = np.bincount(owner.ravel(), shares.ravel(), len(ids))
-            for block_id, share in zip(ids.tolist(), summed.tolist(), strict=True):
-                mass[block_id] = mass.get(block_id, 0.0) + share
-        ranked = sorted((-share, i) for i, share in mass.items() if i >= 0 and i not in exclude)
-        chosen = [block_id for _, block_id in ranked[: self._config.candidates]]
-        return self.index.by_id(chosen)
-
-
-class RekvRetriever:
-    """Ranks by mean key · mean query, query heads summed per KV head."""
-
-    last_layer: int | None = None
-
-    def __init__(self, config: RetrievalConfig, layout: SignatureLayout, geometry: Geometry) -> None:
-        self._config, self._layout, self._geometry = config, layout, geometry
-        self.index = SignatureIndex([(1, geometry.layers * geometry.kv_heads * geometry.head_dim)])
-
-    def parts(self, signature: Tensor) -> list[Tensor]:
-        """The mean keys, as one vector."""
-        return [self._layout.mean_keys(signature)[None]]
-
-    def rank(self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int]) -> list[Hit]:
-        """See `Retriever.rank`."""
-        kv_heads, dim = self._geometry.kv_heads, self._geometry.head_dim
-        means = torch.stack([queries[layer].mean(1) for layer in range(self._geometry.layers)])
-        asked = means.view(self._geometry.layers, kv_heads, -1, dim).sum(2).flatten()[None]
-        found = self.index.search(0, asked, self._config.recall_blocks + len(exclude), span)
-        pairs = zip(found.scores[0].tolist(), found.block_ids[0].tolist(), strict=True)
-        ranked = sorted(((s, i) for s, i in pairs if i >= 0 and i not in exclude), reverse=True)
-        shares = torch.tensor([score for score, _ in ranked]).softmax(0).tolist()
-        infos = self.index.by_id([block_id for _, block_id in ranked])
-        return [Hit(info, share) for info, share in zip(infos, shares, strict=True)]
-
-
-class RecentRetriever:
-    """Takes the newest blocks; the question is not looked at."""
-
-    last_layer: int | None = -1
-
-    def __init__(self, config: RetrievalConfig) -> None:
-        self._config = config
-        self.index = SignatureIndex([])
-
-    def parts(self, signature: Tensor) -> list[Tensor]:
-        """Nothing: times are enough."""
-        return []
-
-    def rank(self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int]) -> list[Hit]:
-        """See `Retriever.rank`."""
-        count = self._config.recall_blocks + len(exclude)
-        newest = self.index.newest(count) if span is None else self.index.infos(span)
-        fair = [info for info in reversed(newest) if info.block_id not in exclude][: self._config.recall_blocks]
-        return [Hit(info, 1 / len(fair)) for info in fair]
 
 
 def make_retriever(
     config: RetrievalConfig, layout: SignatureLayout, geometry: Geometry, read_keys: ReadKeys
 ) -> Retriever:
-    """The retriever that the configuration names; `heads` needs a calibrated model, else it is `rekv`."""
+    """The retriever that the configuration names. Where the model has no calibration, `heads` is `rekv-shared`.
+
+    Args:
+        read_keys: a block's keys of the retrieval heads, `[R, T, D]` float32.
+    """
+    # Each of them is made of what this file defines.
+    from .retrievers.heads import HeadsRetriever
+    from .retrievers.recent import RecentRetriever
+    from .retrievers.rekv import RekvRetriever
+    from .retrievers.shared import SharedRetriever
+    from .retrievers.uniform import UniformRetriever
+
     if config.retriever == "recent":
         return RecentRetriever(config)
+    if config.retriever == "uniform":
+        return UniformRetriever(config)
+    if config.retriever == "rekv":
+        return RekvRetriever(config, layout, geometry)
     if config.retriever == "heads" and layout.heads is not None:
         return HeadsRetriever(config, layout, geometry.head_dim, read_keys)
-    return RekvRetriever(config, layout, geometry)
+    return SharedRetriever(config, layout, geometry)
+
+
+def best_hits(index: SignatureIndex, found: Found, exclude: Collection[int]) -> list[Hit]:
+    """What a search for one query found, best first, without some blocks."""
+    pairs = zip(found.scores[0].tolist(), found.block_ids[0].tolist(), strict=True)
+    ranked = sorted(((s, i) for s, i in pairs if i >= 0 and i not in exclude), reverse=True)
+    shares = torch.tensor([score for score, _ in ranked]).softmax(0).tolist()
+    infos = index.by_id([block_id for _, block_id in ranked])
+    return [Hit(info, share) for info, share in zip(infos, shares, strict=True)]

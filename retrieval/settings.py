@@ -12,8 +12,9 @@ class RetrievalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """How the blocks for a question are chosen.
 
     Attributes:
-        retriever: `heads` ranks by the attention mass of the model's retrieval heads, `rekv` by mean keys
-            (arXiv 2503.00540), `recent` takes the newest.
+        retriever: `heads` ranks by the attention mass of the model's retrieval heads; `rekv` by mean keys, in every
+            layer (arXiv 2503.00540), `rekv-shared` once for all layers; `recent` takes the newest, `uniform` some
+            evenly.
         recall_blocks: blocks brought back for a question, at most.
         span_blocks: blocks brought back for one that names a time, at most: the best, and others evenly over that
             time, so that "what happened between two and three?" is answered from all of it. 0 is as without a time.
@@ -21,7 +22,7 @@ class RetrievalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         candidates: blocks that the index hands to the exact score.
     """
 
-    retriever: Literal["heads", "rekv", "recent"] = "heads"
+    retriever: Literal["heads", "rekv", "rekv-shared", "recent", "uniform"] = "heads"
     recall_blocks: Annotated[int, Meta(ge=0, le=1024)] = 12
     span_blocks: Annotated[int, Meta(ge=0, le=1024)] = 24
     recall_tokens: Annotated[int, Meta(ge=0)] = 16384

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..memory.block import Geometry
 from .heads import RetrievalHeads, outlying
 
 
@@ -41,7 +42,8 @@ class SignatureLayout:
         count = 0 if self.heads is None else len(self.heads.heads)
         return signature[: count * self.sub_vectors].float().view(count, self.sub_vectors, -1)
 
-    def mean_keys(self, signature: Tensor) -> Tensor:
-        """`[L·H·D]` float32."""
-        count = 0 if self.heads is None else len(self.heads.heads)
-        return signature[count * self.sub_vectors :].float().flatten()
+    def mean_keys(self, signature: Tensor, geometry: Geometry) -> Tensor:
+        """`[L, H·D]` float32."""
+        first = 0 if self.heads is None else len(self.heads.heads) * self.sub_vectors
+        rows = signature[first : first + geometry.layers * geometry.kv_heads]
+        return rows.float().reshape(geometry.layers, -1)

@@ -7,12 +7,13 @@ ones; the layout travels in the attention's keyword arguments, so two models nev
 
     FrameLayout   n frames at once, each before its own window; collects their keys and values
     Context       a question or answer behind a laid-out context; rotated once, grows as tokens come
+    LayerwiseContext   the same with a context of its own for each layer, which its queries choose
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -58,6 +59,16 @@ def _no_mask(*_: Any, **__: Any) -> None:
 
 AttentionInterface.register(NAME, _attend)
 AttentionMaskInterface.register(NAME, _no_mask)
+
+
+class GrowingLayout(Layout, Protocol):
+    """A layout that keeps what is prefilled and decoded behind it."""
+
+    def begin(self, tokens: int) -> None:
+        """Prepares a forward of so many new tokens."""
+
+    def finish(self) -> None:
+        """Makes the forward's tokens part of the context."""
 
 
 class Rotation:
@@ -256,3 +267,38 @@ class Context:
         """Forgets all behind the first so many tokens, so that another question can stand there."""
         assert tokens <= self.tokens, f"cannot rewind to {tokens} of {self.tokens} tokens"
         self.tokens = tokens
+
+
+class LayerwiseContext:
+    """A context that each layer chooses for itself, once it has seen the question's queries.
+
+        layer 0   sink | a d e | window | question       chosen by layer 0's queries, to which layer 1's owe
+        layer 1   sink | b d   | window | question       what they attended to there
+
+    Args:
+        lay_out: a layer's own context, a `Context` of that layer alone, from its queries `[Hq, T, D]`, unrotated; asked
+            for in the first forward, whose tokens must be the whole question. Without `finish` it leaves no token.
+    """
+
+    def __init__(self, lay_out: Callable[[int, Tensor], Context]) -> None:
+        self._lay_out = lay_out
+        self._layers: list[Context] = []
+        self._pending = 0
+
+    def begin(self, tokens: int) -> None:
+        """See `Context.begin`."""
+        self._pending = tokens
+        for context in self._layers:
+            context.begin(tokens)
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """See `Layout.attend`; B is 1."""
+        if layer == len(self._layers):
+            self._layers.append(self._lay_out(layer, query[0]))
+            self._layers[layer].begin(self._pending)
+        return self._layers[layer].attend(0, query, key, value, scaling)
+
+    def finish(self) -> None:
+        """See `Context.finish`."""
+        for context in self._layers:
+            context.finish()

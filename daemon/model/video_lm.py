@@ -17,7 +17,7 @@ from torch import Tensor
 from ...memory.block import Geometry, Places
 from ...memory.window import Window
 from ..errors import ModelError
-from .attention import NAME, Context, FrameLayout, Layout, Rotation, Standing
+from .attention import NAME, Context, FrameLayout, GrowingLayout, LayerwiseContext, Layout, Rotation, Standing
 from .decoding import Detokenizer
 from .family import EMBEDDED, LlavaOnevision, describe
 from .settings import ModelConfig
@@ -153,6 +153,19 @@ class VideoLM:
         return Asked({layer: query.float() for layer, query in context.queries.items()})
 
     @torch.inference_mode()
+    def ask_by_layer(self, question_ids: Sequence[int], lay_out: Callable[[int, Tensor], Context]) -> LayerwiseContext:
+        """The context that a question chooses layer by layer, as it runs; it then stands before the question.
+
+        Args:
+            lay_out: as for `LayerwiseContext`, but that the queries are float32.
+        """
+        context = LayerwiseContext(lambda layer, queries: lay_out(layer, queries.float()))
+        inputs = self._embed(question_ids)[None]
+        context.begin(inputs.shape[1])
+        self._run(inputs, context)
+        return context
+
+    @torch.inference_mode()
     def lay_out(
         self, parts: Sequence[tuple[Tensor, Tensor]], places: Sequence[Places | None] = (), *, recalled: int = 0
     ) -> Context:
@@ -174,7 +187,7 @@ class VideoLM:
         return Context(self._rotation, keys, values, torch.cat(positions).to(self.device), _ROOM_TOKENS)
 
     @torch.inference_mode()
-    def prefill(self, context: Context, ids: Sequence[int]) -> Tensor:
+    def prefill(self, context: GrowingLayout, ids: Sequence[int]) -> Tensor:
         """Adds tokens to a context, in chunks. Returns the logits `[vocabulary]` behind the last one."""
         step = self.config.chunk_tokens
         for start in range(0, len(ids), step):
@@ -186,7 +199,7 @@ class VideoLM:
             logits: Tensor = self._family.head(hidden[0, -1])
         return logits
 
-    def generate(self, context: Context, ids: Sequence[int], choose: Callable[[Tensor], int]) -> Iterator[int]:
+    def generate(self, context: GrowingLayout, ids: Sequence[int], choose: Callable[[Tensor], int]) -> Iterator[int]:
         """The tokens of an answer behind a context and a question, each computed when it is asked for.
 
         Ends with the first stop token, which is given out too.

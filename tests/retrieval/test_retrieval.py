@@ -14,7 +14,8 @@ from longwatch.retrieval.budget import over_span, within_budget
 from longwatch.retrieval.errors import CalibrationError
 from longwatch.retrieval.heads import RetrievalHeads, attention_mass, outlying
 from longwatch.retrieval.index import SignatureIndex
-from longwatch.retrieval.retriever import HeadsRetriever, Hit, Retriever, make_retriever
+from longwatch.retrieval.retriever import Hit, Retriever, make_retriever
+from longwatch.retrieval.retrievers.shared import SharedRetriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.timespan import Span
@@ -154,10 +155,10 @@ def test_forgetting_blocks_of_a_day_leaves_the_index_as_if_they_had_never_come()
     assert np.array_equal(searched[0].scores, searched[1].scores)
 
 
-def test_rekv_ranks_by_mean_key_and_mean_query_over_all_heads() -> None:
+def test_rekv_shared_ranks_by_mean_key_and_mean_query_over_all_heads() -> None:
     world = World(120, seed=8)
     queries = {layer: torch.randn(4, 5, 16, generator=world.generator) for layer in range(3)}
-    hits = world.retriever("rekv", recall_blocks=5).rank(queries, None, {3})
+    hits = world.retriever("rekv-shared", recall_blocks=5).rank(queries, None, {3})
     score = torch.zeros(120)
     for layer in range(3):
         mean_query = queries[layer].mean(1).view(2, 2, 16).sum(1)
@@ -171,9 +172,9 @@ def test_recent_takes_the_newest_that_are_not_in_the_window() -> None:
     assert [hit.info.block_id for hit in hits] == [28, 27, 26]
 
 
-def test_without_calibration_heads_fall_back_to_rekv() -> None:
+def test_without_calibration_heads_fall_back_to_rekv_shared() -> None:
     made = make_retriever(RetrievalConfig(), SignatureLayout(None), GEOMETRY, lambda _: torch.empty(0))
-    assert not isinstance(made, HeadsRetriever)
+    assert isinstance(made, SharedRetriever)
     assert made.last_layer is None
 
 

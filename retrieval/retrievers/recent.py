@@ -1,0 +1,35 @@
+"""`RecentRetriever`: the newest blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from torch import Tensor
+
+from ..index import SignatureIndex
+from ..retriever import Hit
+from ..settings import RetrievalConfig
+from ..timespan import Span
+
+
+class RecentRetriever:
+    """Takes the newest blocks; the question is not looked at."""
+
+    last_layer: int | None = -1
+
+    def __init__(self, config: RetrievalConfig) -> None:
+        self._config = config
+        self.index = SignatureIndex([])
+
+    def parts(self, signature: Tensor) -> list[Tensor]:
+        """Nothing: times are enough."""
+        return []
+
+    def rank(
+        self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int], question: str = ""
+    ) -> list[Hit]:
+        """See `Retriever.rank`."""
+        count = self._config.recall_blocks + len(exclude)
+        newest = self.index.newest(count) if span is None else self.index.infos(span)
+        fair = [info for info in reversed(newest) if info.block_id not in exclude][: self._config.recall_blocks]
+        return [Hit(info, 1 / len(fair)) for info in fair]
