@@ -67,6 +67,11 @@ def load_config(path: Path) -> DaemonConfig:
         convert(table, SourceConfig, str(path), f"streams.{name}")  # on its own, so that the sentence says its name
     config = convert(content, DaemonConfig, str(path))
     check_addresses(config.server)
+    if config.retrieval.retriever == "external" and not config.retrieval.embedding:
+        raise ConfigError(
+            f"{path}: retrieval.retriever is 'external', but retrieval.embedding is empty; name a CLIP or SigLIP model"
+            " there (a Hugging Face id or a folder), or take another retriever"
+        )
     for source in config.streams.values():
         CaptureChild(source)  # raises where no source could be made of it; starts nothing
     return config

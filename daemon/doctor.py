@@ -54,11 +54,14 @@ def examine_machine(config: DaemonConfig) -> Iterator[Finding]:
 def examine_model(config: DaemonConfig) -> tuple[Finding, str]:
     """Loads the model. Returns what was found, and its fingerprint, empty where it cannot be loaded."""
     from .model.calibration import load_heads
+    from .model.image_text import ImageText
     from .model.video_lm import VideoLM
 
     try:
         model = VideoLM.load(config.model)
         heads = load_heads(config.model.name, model.fingerprint)
+        if config.retrieval.embedding:
+            ImageText(config.retrieval.embedding, model.device, model.dtype)
     except (DaemonError, RetrievalError) as exc:
         return Finding("model", "bad", str(exc)), ""
     said = f"{model.description} on {model.device}"

@@ -33,6 +33,7 @@ from .capture.settings import SourceConfig
 from .config import DaemonConfig, convert
 from .errors import DaemonError, StreamExists, StreamUnknown
 from .log import get_logger
+from .model.image_text import ImageText
 from .model.video_lm import VideoLM
 from .protocol import Ask, ErrorReply, Forget, Forgotten, StatusReply
 from .server import Emit
@@ -52,14 +53,21 @@ class Engine:
     Args:
         heads: the model's retrieval heads, or None where it has no calibration.
         publish: takes events; called on the engine's and the feeders' threads.
+        embedding: the image-text model, or None where none is configured.
     """
 
     def __init__(
-        self, config: DaemonConfig, model: VideoLM, tiers: Tiers, heads: RetrievalHeads | None, publish: Publish
+        self,
+        config: DaemonConfig,
+        model: VideoLM,
+        tiers: Tiers,
+        heads: RetrievalHeads | None,
+        publish: Publish,
+        embedding: ImageText | None = None,
     ) -> None:
         self._config, self._model, self._tiers, self._heads = config, model, tiers, heads
-        self._publish = publish
-        self._layout = SignatureLayout(heads)
+        self._publish, self._embedding = publish, embedding
+        self._layout = SignatureLayout(heads, embedding=None if embedding is None else embedding.space)
         tiers.on_damage = self._tell_damage
         self._streams: dict[str, Stream] = {}
         self._answers: dict[Key, Answer] = {}  # in the order of their turns
@@ -331,7 +339,8 @@ class Engine:
         def read_keys(block_id: int) -> torch.Tensor:
             return self._tiers.keys(name, block_id, heads.kv_heads if heads is not None else ())
 
-        retriever = make_retriever(self._config.retrieval, self._layout, self._model.geometry, read_keys)
+        embed = None if self._embedding is None else self._embedding.words
+        retriever = make_retriever(self._config.retrieval, self._layout, self._model.geometry, read_keys, embed)
         stream = Stream(
             name,
             config,
@@ -339,6 +348,7 @@ class Engine:
             tiers=self._tiers,
             retriever=retriever,
             layout=self._layout,
+            embedding=self._embedding,
             publish=self._publish,
             arrived=self._something_to_do.set,
         )
@@ -358,5 +368,8 @@ class Engine:
         return f"say which stream; there are: {there}" if name is None else f"no stream {name}; there are: {there}"
 
     def _retriever_name(self) -> str:
-        name = self._config.retrieval.retriever
-        return "rekv-shared (the model has no calibration)" if name == "heads" and self._heads is None else name
+        name, internal = self._config.retrieval.retriever, "rekv-shared" if self._heads is None else "heads"
+        if name == "hybrid" and (self._heads is not None or self._embedding is not None):
+            return f"hybrid ({internal} and {'rekv-shared' if self._embedding is None else 'external'})"
+        lacking = self._heads is None and name in ("heads", "hybrid")
+        return "rekv-shared (the model has no calibration)" if lacking else name

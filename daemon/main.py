@@ -28,6 +28,7 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
     from ..memory.tiers import Tiers
     from .engine import Engine
     from .model.calibration import load_heads
+    from .model.image_text import ImageText
     from .model.video_lm import VideoLM
     from .server import Server
 
@@ -47,10 +48,14 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
             text_tokens=model.prompt.clock_tokens,
         )
         heads = load_heads(config.model.name, model.fingerprint)
-        if heads is None and config.retrieval.retriever == "heads":
+        name, embedding = config.retrieval.embedding, None
+        if name:
+            _log.info("loading the image-text model", model=name)
+            embedding = ImageText(name, model.device, model.dtype)
+        if heads is None and config.retrieval.retriever in ("heads", "hybrid"):
             _log.warning("the model has no calibration; ranking by mean keys as ReKV does", model=config.model.name)
         waiting: list[Server] = []
-        engine = Engine(config, model, tiers, heads, lambda *event: waiting[0].publish(*event))
+        engine = Engine(config, model, tiers, heads, lambda *event: waiting[0].publish(*event), embedding)
         server = Server(config.server, engine)
         waiting.append(server)
         try:

@@ -22,6 +22,7 @@ from .capture.child import CaptureChild
 from .capture.message import Ended, Failed, Frame, Gap, Message, Still
 from .capture.settings import SourceConfig
 from .log import get_logger
+from .model.image_text import ImageText
 from .model.token_gate import runs
 from .model.video_lm import VideoLM
 from .pastdays import PastDays
@@ -52,6 +53,7 @@ class Stream:
     Args:
         model, tiers: shared by all streams.
         retriever: this stream's own; it is rebuilt here from what the store holds.
+        embedding: the image-text model whose space the layout knows, if any.
         publish: told of blocks, gaps and changes of state.
         arrived: called from the feeder whenever there is something to do.
 
@@ -68,6 +70,7 @@ class Stream:
         tiers: Tiers,
         retriever: Retriever,
         layout: SignatureLayout,
+        embedding: ImageText | None = None,
         publish: Publish,
         arrived: Callable[[], None],
     ) -> None:
@@ -75,7 +78,7 @@ class Stream:
         self.retriever = retriever
         self.past_days = PastDays(name, tiers, retriever)
         self.window: Window = model.new_window()
-        self._model, self._tiers, self._layout = model, tiers, layout
+        self._model, self._tiers, self._layout, self._embedding = model, tiers, layout, embedding
         self._publish, self._arrived = publish, arrived
         self._token_gate = model.token_gate(config.gate_cosine, config.keep_seconds)
         self._child = CaptureChild(config)
@@ -284,7 +287,10 @@ class Stream:
                 self._extend(ours[-1][1])  # nothing new but the time
                 continue
             spans = [(frame.utc_ns, end_ns) for frame, end_ns in ours]
-            self._remember(run.inputs, spans, [frame.picture for frame, _ in ours], places=run.places)
+            vectors = None
+            if self._embedding is not None:
+                vectors = self._embedding.pictures([frame.image for frame, _ in ours])
+            self._remember(run.inputs, spans, [frame.picture for frame, _ in ours], vectors, places=run.places)
 
     def _remember_gap(self, gap: Gap) -> None:
         inputs = self._model.gap_inputs(gap.start_ns, gap.end_ns)
@@ -299,13 +305,14 @@ class Stream:
         inputs: Tensor,
         spans: list[tuple[int, int]],
         pictures: list[bytes],
+        vectors: Tensor | None = None,
         *,
         places: Places | None = None,
         gap: bool = False,
     ) -> None:
         """Runs inputs through the model and gives each block to window, memory and index."""
         keys, values = self._model.prefill_blocks(inputs, self.window, places)
-        signatures = self._layout.signatures(keys)
+        signatures = self._layout.signatures(keys, vectors)
         for i, (start_ns, end_ns) in enumerate(spans):
             block = Block(
                 block_id=self._next_id,

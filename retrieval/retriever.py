@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import NamedTuple, Protocol
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from .signature import SignatureLayout
 from .timespan import Span
 
 ReadKeys = Callable[[int], Tensor]
+EmbedText = Callable[[str], Tensor]
 
 
 class Hit(NamedTuple):
@@ -47,29 +49,49 @@ class Retriever(Protocol):
 
 
 def make_retriever(
-    config: RetrievalConfig, layout: SignatureLayout, geometry: Geometry, read_keys: ReadKeys
+    config: RetrievalConfig,
+    layout: SignatureLayout,
+    geometry: Geometry,
+    read_keys: ReadKeys,
+    embed: EmbedText | None = None,
 ) -> Retriever:
-    """The retriever that the configuration names. Where the model has no calibration, `heads` is `rekv-shared`.
+    """The retriever that the configuration names. Where the model has no calibration, `rekv-shared` is for `heads`.
 
     Args:
         read_keys: a block's keys of the retrieval heads, `[R, T, D]` float32.
+        embed: a text's vector `[E]`; `external` needs it, and without it `hybrid` takes `rekv-shared` beside `heads`.
     """
     # Each of them is made of what this file defines.
+    from .retrievers.external import ExternalRetriever
     from .retrievers.heads import HeadsRetriever
+    from .retrievers.hybrid import HybridRetriever
     from .retrievers.recent import RecentRetriever
     from .retrievers.rekv import RekvRetriever
     from .retrievers.shared import SharedRetriever
     from .retrievers.uniform import UniformRetriever
 
-    if config.retriever == "recent":
-        return RecentRetriever(config)
-    if config.retriever == "uniform":
-        return UniformRetriever(config)
-    if config.retriever == "rekv":
-        return RekvRetriever(config, layout, geometry)
-    if config.retriever == "heads" and layout.heads is not None:
-        return HeadsRetriever(config, layout, geometry.head_dim, read_keys)
-    return SharedRetriever(config, layout, geometry)
+    deep = config if config.retriever != "hybrid" else msgspec.structs.replace(config, recall_blocks=config.candidates)
+    shared = SharedRetriever(deep, layout, geometry)
+    external = None if embed is None else ExternalRetriever(deep, layout, geometry, embed)
+    heads = None if layout.heads is None else HeadsRetriever(config, layout, geometry.head_dim, read_keys)
+    match config.retriever:
+        case "recent":
+            return RecentRetriever(config)
+        case "uniform":
+            return UniformRetriever(config)
+        case "rekv":
+            return RekvRetriever(config, layout, geometry)
+        case "rekv-shared":
+            return shared
+        case "external":
+            assert external is not None, "retriever external needs an image-text model"
+            return external
+        case "heads":
+            return heads or shared
+        case "hybrid":
+            if heads is None and external is None:
+                return shared
+            return HybridRetriever(heads or shared, external or shared)
 
 
 def best_hits(index: SignatureIndex, found: Found, exclude: Collection[int]) -> list[Hit]:

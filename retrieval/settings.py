@@ -13,8 +13,11 @@ class RetrievalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     Attributes:
         retriever: `heads` ranks by the attention mass of the model's retrieval heads; `rekv` by mean keys, in every
-            layer (arXiv 2503.00540), `rekv-shared` once for all layers; `recent` takes the newest, `uniform` some
-            evenly.
+            layer (arXiv 2503.00540), `rekv-shared` once for all layers; `external` by the image-text model named below;
+            `hybrid` by `heads` and `external` together (without such a model, by `heads` and `rekv-shared`); `recent`
+            takes the newest, `uniform` some evenly.
+        embedding: a CLIP or SigLIP model, a Hugging Face id or a folder; every frame is embedded by it too. Frames seen
+            without it, or with another one, are not found by it. Empty is none.
         recall_blocks: blocks brought back for a question, at most.
         span_blocks: blocks brought back for one that names a time, at most: the best, and others evenly over that
             time, so that "what happened between two and three?" is answered from all of it. 0 is as without a time.
@@ -22,7 +25,8 @@ class RetrievalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         candidates: blocks that the index hands to the exact score.
     """
 
-    retriever: Literal["heads", "rekv", "rekv-shared", "recent", "uniform"] = "heads"
+    retriever: Literal["heads", "hybrid", "rekv", "rekv-shared", "external", "recent", "uniform"] = "heads"
+    embedding: str = ""
     recall_blocks: Annotated[int, Meta(ge=0, le=1024)] = 12
     span_blocks: Annotated[int, Meta(ge=0, le=1024)] = 24
     recall_tokens: Annotated[int, Meta(ge=0)] = 16384

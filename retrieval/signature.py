@@ -2,6 +2,7 @@
 
 rows 0 … R·S     for each of R retrieval heads, S of the block's own keys
 then L·H         the mean key of every layer and KV head (what ReKV ranks by)
+then as many as it takes for the picture's marked vector, where an image-text model is configured
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..memory.block import Geometry
+from .embedding import EmbeddingSpace
 from .heads import RetrievalHeads, outlying
 
 
@@ -22,19 +24,27 @@ class SignatureLayout:
     Attributes:
         heads: the model's retrieval heads, or None where it has no calibration.
         sub_vectors: S, keys kept for each head.
+        embedding: of the image-text model, or None where none is configured.
     """
 
     heads: RetrievalHeads | None
     sub_vectors: int = 8
+    embedding: EmbeddingSpace | None = None
 
-    def signatures(self, keys: Tensor) -> Tensor:
-        """Signatures `[n, R·S + L·H, D]` (float16, CPU) of n blocks' keys `[n, L, H, T, D]`."""
+    def signatures(self, keys: Tensor, vectors: Tensor | None = None) -> Tensor:
+        """Signatures `[n, R·S + L·H + …, D]` (float16, CPU) of n blocks' keys `[n, L, H, T, D]`.
+
+        Args:
+            vectors: of their pictures, `[n, E]`; None where they have none.
+        """
         count, layers, kv_heads, tokens, dim = keys.shape
         parts = [keys.float().mean(3).view(count, layers * kv_heads, dim)]
         if self.heads is not None:
             of_heads = torch.stack([keys[:, layer, head] for layer, head in self.heads.kv_heads], 1).float()
             chosen = outlying(of_heads.view(-1, tokens, dim), self.sub_vectors)
             parts.insert(0, chosen.view(count, -1, dim))
+        if self.embedding is not None:
+            parts.append(self.embedding.rows(vectors, count, dim).to(keys.device))
         return torch.cat(parts, 1).half().cpu()
 
     def of_heads(self, signature: Tensor) -> Tensor:
@@ -47,3 +57,12 @@ class SignatureLayout:
         first = 0 if self.heads is None else len(self.heads.heads) * self.sub_vectors
         rows = signature[first : first + geometry.layers * geometry.kv_heads]
         return rows.float().reshape(geometry.layers, -1)
+
+    def embedded(self, signature: Tensor, geometry: Geometry) -> Tensor:
+        """The picture's marked vector `[width]`, float32; zeros where the signature was made without one."""
+        assert self.embedding is not None, "only asked for where there is an image-text model"
+        first = 0 if self.heads is None else len(self.heads.heads) * self.sub_vectors
+        first += geometry.layers * geometry.kv_heads
+        vector, width = signature[first:].float().flatten(), self.embedding.width
+        fits = len(vector) == width + -width % signature.shape[1]
+        return vector[:width] if fits else torch.zeros(width)

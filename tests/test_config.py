@@ -59,6 +59,11 @@ def test_values_are_taken_from_the_file(tmp_path: Path) -> None:
             "[memory]\nfade = [{ days = 1, codec = 'int2', tokens = 0 }]",
             "x.toml: memory.fade[0].tokens is 0, but expected `float` > 0.0",
         ),
+        (
+            "[retrieval]\nretriever = 'external'",
+            "x.toml: retrieval.retriever is 'external', but retrieval.embedding is empty; name a CLIP or SigLIP model"
+            " there (a Hugging Face id or a folder), or take another retriever",
+        ),
         ("[log]\nlevel = 'loud'", "x.toml: log.level is 'loud', but must be one of debug, error, info, warning"),
     ],
 )

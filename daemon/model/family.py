@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -13,10 +12,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration
-from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError
+from .checkpoint import fingerprint_of, preprocessing_of, read_text, refuse_holes
 from .preprocess import Preprocessor
 from .prompt import Prompt
 
@@ -51,21 +50,21 @@ class LlavaOnevision:
                 name, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
             self.model = model.to(device).eval()
-            preprocessor = _preprocessing(name)
+            preprocessor = preprocessing_of(name)
         except (OSError, ValueError, RuntimeError, SafetensorError) as exc:
             reason = str(exc).split("\n", 1)[0].rstrip(".")
             raise ModelError(
                 f"model.name: {name} cannot be loaded ({reason}); give a folder or a reachable Hugging Face id"
                 " of a LLaVA-OneVision checkpoint, or 'embedded'"
             ) from exc
-        _refuse_holes(name, loading["missing_keys"])
+        refuse_holes("model.name", name, loading["missing_keys"], _UNUSED)
         self.text: Any = self.model.model.language_model
         self.head: Any = self.model.lm_head
         self.preprocessor = Preprocessor(preprocessor)
         video_token = self.tokenizer.convert_ids_to_tokens(config.video_token_index)
         self.prompt = Prompt(self.tokenizer, self._chat_template(name), video_token)
         self.stop_ids = self._stop_ids() | self.prompt.stop_ids
-        self.fingerprint = _fingerprint(name)
+        self.fingerprint = fingerprint_of(name)
 
     @torch.inference_mode()
     def see(self, pixels: Tensor) -> Tensor:
@@ -91,9 +90,9 @@ class LlavaOnevision:
 
     def _chat_template(self, name: str) -> str | None:
         """The processor's template; the tokenizer's, which may know text only, is the last resort."""
-        if text := _read(name, "chat_template.jinja"):
+        if text := read_text(name, "chat_template.jinja"):
             return text
-        if text := _read(name, "chat_template.json"):
+        if text := read_text(name, "chat_template.json"):
             return str(json.loads(text)["chat_template"])
         return self.tokenizer.chat_template and str(self.tokenizer.chat_template)
 
@@ -101,40 +100,6 @@ class LlavaOnevision:
         stop = self.model.generation_config.eos_token_id
         named = [stop] if isinstance(stop, int) else list(stop or [])
         return frozenset(i for i in [*named, self.tokenizer.eos_token_id] if i is not None)
-
-
-def _preprocessing(name: str) -> dict[str, Any]:
-    """A checkpoint's preprocessing values, which transformers writes into a file of their own or of the processor."""
-    if text := _read(name, "preprocessor_config.json"):
-        return dict(json.loads(text))
-    processor = json.loads(_read(name, "processor_config.json") or "{}")
-    return dict(processor.get("video_processor") or processor.get("image_processor") or {})
-
-
-def _refuse_holes(name: str, missing: set[str]) -> None:
-    """Weights that a checkpoint lacks would be random ones."""
-    holes = sorted(key for key in missing if not any(part in key for part in _UNUSED))
-    if holes:
-        raise ModelError(f"model.name: {name} lacks {len(holes)} weights, {holes[0]} the first; fetch it again")
-
-
-def _read(name: str, file: str) -> str | None:
-    """A checkpoint's small file, or None where it has none."""
-    path = cached_file(
-        name, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
-    )
-    return None if path is None else Path(path).read_text()
-
-
-def _fingerprint(name: str) -> str:
-    """Hex digest of weights and configuration: whose keys and values these are."""
-    digest = hashlib.sha256()
-    config = cached_file(name, "config.json")
-    for path in sorted(Path(str(config)).parent.iterdir()):
-        if path.name == "config.json" or path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def describe(config: Any) -> str:

@@ -19,22 +19,27 @@ _RESAMPLING = {2: "bilinear", 3: "bicubic"}
 class Preprocessor:
     """A checkpoint's own preprocessing values, from its `preprocessor_config.json`.
 
+    Args:
+        key: of the configuration, that names the checkpoint.
+
     Raises:
         ModelError: it asks for a size or resampling that this cannot do.
     """
 
-    def __init__(self, values: dict[str, Any]) -> None:
+    def __init__(self, values: dict[str, Any], key: str = "model.name") -> None:
         if missing := {"size", "image_mean", "image_std"} - set(values):
+            raise ModelError(f"{key}: the checkpoint's preprocessor_config.json lacks {', '.join(sorted(missing))}")
+        cropped = bool(values.get("do_center_crop", False))
+        size = _sides(values["size"], square=not cropped)
+        crop = _sides(values.get("crop_size"), square=True) if cropped else None
+        fits = size and (crop and min(size) >= max(crop) if cropped else len(size) == 2)
+        if not size or not fits or values.get("resample", 3) not in _RESAMPLING:
             raise ModelError(
-                f"model.name: the checkpoint's preprocessor_config.json lacks {', '.join(sorted(missing))}"
+                f"{key}: the checkpoint's preprocessor_config.json asks for size {values['size']} and resample"
+                f" {values.get('resample')}; only a height and a width, or a shortest edge and a crop within it,"
+                " bilinear (2) or bicubic (3), are supported"
             )
-        size = values["size"]
-        if not {"height", "width"} <= set(size) or values.get("resample", 3) not in _RESAMPLING:
-            raise ModelError(
-                f"model.name: the checkpoint's preprocessor_config.json asks for size {size} and resample"
-                f" {values.get('resample')}; only a height and a width, bilinear (2) or bicubic (3), are supported"
-            )
-        self._size = (int(size["height"]), int(size["width"]))
+        self._size, self._crop = size, crop
         self._mode = _RESAMPLING[values.get("resample", 3)]
         mean = torch.tensor(values["image_mean"]).view(1, 3, 1, 1)
         std = torch.tensor(values["image_std"]).view(1, 3, 1, 1)
@@ -43,16 +48,44 @@ class Preprocessor:
 
     def __call__(self, frames: Sequence[NDArray[np.uint8]]) -> Tensor:
         """BGR pictures `[H, W, 3]` of any size → `[N, 3, height, width]` float32."""
-        resized = torch.cat([self._resize(frame) for frame in frames])
+        resized = torch.cat([self._cropped(self._resize(frame)) for frame in frames])
         return resized * self._scale - self._shift
 
     def _resize(self, frame: NDArray[np.uint8]) -> Tensor:
         pixels = torch.from_numpy(frame).permute(2, 0, 1)[None]
         height, width = pixels.shape[-2:]
-        if height < self._size[0] or width < self._size[1]:
+        wanted = self._size if len(self._size) == 2 else _by_shorter(self._size[0], height, width)
+        if height < wanted[0] or width < wanted[1]:
             # torch's resize of bytes strays two levels from Pillow's when it enlarges. Pillow rounds after each axis.
-            for size in ((height, self._size[1]), self._size):
+            for size in ((height, wanted[1]), wanted):
                 pixels = interpolate(pixels.float(), size, mode=self._mode, antialias=True).round().clamp(0, 255)
-        elif (height, width) != self._size:
-            pixels = interpolate(pixels, self._size, mode=self._mode, antialias=True)
+        elif (height, width) != wanted:
+            pixels = interpolate(pixels, wanted, mode=self._mode, antialias=True)
         return pixels[:, [2, 1, 0]].float()
+
+    def _cropped(self, pixels: Tensor) -> Tensor:
+        """The middle of `[1, 3, H, W]`, of the size that the checkpoint wants."""
+        if self._crop is None:
+            return pixels
+        top, left = ((have - want) // 2 for have, want in zip(pixels.shape[-2:], self._crop, strict=True))
+        return pixels[..., top : top + self._crop[0], left : left + self._crop[1]]
+
+
+def _sides(size: object, *, square: bool) -> tuple[int, ...]:
+    """Height and width, or the shorter side alone; nothing where it is neither.
+
+    Args:
+        square: a single number is both, as old files have it.
+    """
+    if isinstance(size, int):
+        return (size, size) if square else (size,)
+    if isinstance(size, dict) and {"height", "width"} <= set(size):
+        return int(size["height"]), int(size["width"])
+    if isinstance(size, dict) and "shortest_edge" in size and "longest_edge" not in size:
+        return (int(size["shortest_edge"]),)
+    return ()
+
+
+def _by_shorter(side: int, height: int, width: int) -> tuple[int, int]:
+    """Height and width whose shorter is `side`, in the same proportion, cut down to whole pixels."""
+    return (side, side * width // height) if height <= width else (side * height // width, side)

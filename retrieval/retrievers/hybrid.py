@@ -1,0 +1,50 @@
+"""`HybridRetriever`: two rankings as one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+
+from torch import Tensor
+
+from ...memory.block import BlockInfo
+from ..index import SignatureIndex
+from ..retriever import Hit
+from ..timespan import Span
+from .external import ExternalRetriever
+from .heads import HeadsRetriever
+from .shared import SharedRetriever
+
+_K = 60
+
+
+class HybridRetriever:
+    """Reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009): a block gets 1/(60 + rank) of each ranking.
+
+    Args:
+        first, second: as deep as their rankings shall be fused; their own indexes are given up for one of both.
+    """
+
+    def __init__(self, first: HeadsRetriever | SharedRetriever, second: SharedRetriever | ExternalRetriever) -> None:
+        self._first, self._second = first, second
+        self.index = SignatureIndex([*first.index.shapes, *second.index.shapes])
+        second.first_part = len(first.index.shapes)
+        first.index = second.index = self.index
+        asked = [layer for layer in (first.last_layer, second.last_layer) if layer != -1]
+        self.last_layer: int | None = None if None in asked else max(layer for layer in asked if layer is not None)
+
+    def parts(self, signature: Tensor) -> list[Tensor]:
+        """What both need."""
+        return [*self._first.parts(signature), *self._second.parts(signature)]
+
+    def rank(
+        self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int], question: str = ""
+    ) -> list[Hit]:
+        """See `Retriever.rank`."""
+        infos, scores = dict[int, BlockInfo](), defaultdict[int, float](float)
+        for retriever in (self._first, self._second):
+            for rank, hit in enumerate(retriever.rank(queries, span, exclude, question), 1):
+                infos[hit.info.block_id] = hit.info
+                scores[hit.info.block_id] += 1 / (_K + rank)
+        total = sum(scores.values())
+        return [Hit(infos[i], scores[i] / total) for i in sorted(scores, key=lambda i: (-scores[i], i))]

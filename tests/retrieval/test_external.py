@@ -1,0 +1,177 @@
+"""Ranking by an image-text model's vectors, and by two rankings as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from longwatch.memory.partition import Stamp
+from longwatch.retrieval.dayfile import pack_day, read_day
+from longwatch.retrieval.embedding import EmbeddingSpace
+from longwatch.retrieval.index import Day
+from longwatch.retrieval.retriever import Hit, Retriever, make_retriever
+from longwatch.retrieval.retrievers.hybrid import HybridRetriever
+from longwatch.retrieval.retrievers.shared import SharedRetriever
+from longwatch.retrieval.settings import RetrievalConfig
+from longwatch.retrieval.signature import SignatureLayout
+from longwatch.retrieval.timespan import Span
+
+from .test_retrieval import GEOMETRY, HEADS, SECOND_NS, World
+
+SPACE, OTHER = EmbeddingSpace(20, "ab" * 32), EmbeddingSpace(20, "cd" * 32)
+WITHOUT = SignatureLayout(HEADS)
+
+
+def layout(space: EmbeddingSpace) -> SignatureLayout:
+    return SignatureLayout(HEADS, embedding=space)
+
+
+class Seen(World):
+    """A world whose blocks have pictures, and a question that means one of them."""
+
+    def __init__(self, count: int, dim: int = 20) -> None:
+        super().__init__(count)
+        self.pictures = torch.randn(count, dim, generator=self.generator) * 3
+
+    def embed(self, question: str) -> Tensor:
+        """ "7" means the seventh block's picture, about."""
+        noise = torch.randn(self.pictures.shape[1], generator=torch.Generator().manual_seed(int(question)))
+        return self.pictures[int(question) - 1] + noise
+
+    def made(
+        self, name: str, signatures: Sequence[Tensor], space: EmbeddingSpace | None = SPACE, **options: int
+    ) -> Retriever:
+        config = RetrievalConfig(retriever=name, **options)  # type: ignore[arg-type]
+        of_space = WITHOUT if space is None else layout(space)
+        embed = None if space is None else self.embed
+        made = make_retriever(config, of_space, GEOMETRY, self.read_keys, embed)
+        for info, signature in zip(self.infos, signatures, strict=True):
+            made.index.add(info, made.parts(signature))
+        return made
+
+
+def ids(hits: list[Hit]) -> list[int]:
+    return [hit.info.block_id for hit in hits]
+
+
+@pytest.mark.parametrize("dim", [3, 16, 20, 33])
+def test_external_ranks_by_cosine_whatever_the_vectors_length(dim: int) -> None:
+    """With vectors that fill their rows of the signature, and that do not."""
+    world, space = Seen(150, dim), EmbeddingSpace(dim, "ab" * 32)
+    external = world.made("external", list(layout(space).signatures(world.keys, world.pictures)), space)
+    for question in ("7", "80", "149"):
+        cosines = normalize(world.pictures, dim=1) @ normalize(world.embed(question), dim=0)
+        expected = [i for i in (cosines.argsort(descending=True) + 1).tolist() if i not in (8, 9)]
+        hits = external.rank({}, None, {8, 9}, question)
+        # Vectors are kept in 16 bits: what comes out may differ in cosine by a thousandth.
+        best = cosines[torch.tensor(ids(hits)) - 1]
+        assert (best - cosines[torch.tensor(expected[: len(hits)]) - 1]).abs().max() <= 2e-3
+        assert len(hits) >= 12
+        span = Span(20 * SECOND_NS, 59 * SECOND_NS)
+        assert all(21 <= i <= 60 for i in ids(external.rank({}, span, (), question)))
+
+
+def test_the_other_rows_of_a_signature_are_as_without_a_picture() -> None:
+    world = Seen(5)
+    plain, seen = WITHOUT.signatures(world.keys), layout(SPACE).signatures(world.keys, world.pictures)
+    for a, b in zip(plain, seen, strict=True):
+        assert torch.equal(WITHOUT.of_heads(a), layout(SPACE).of_heads(b))
+        assert torch.equal(WITHOUT.mean_keys(a, GEOMETRY), layout(SPACE).mean_keys(b, GEOMETRY))
+        assert torch.equal(WITHOUT.mean_keys(a, GEOMETRY), WITHOUT.mean_keys(b, GEOMETRY))
+
+
+def test_blocks_seen_without_the_model_or_with_another_are_not_found_and_the_rest_are() -> None:
+    """A store of three ages: before any image-text model, with another of the same width, and with this one."""
+    world = Seen(90)
+    before, of_others, ours = (
+        of.signatures(world.keys, world.pictures if of is not WITHOUT else None)
+        for of in (WITHOUT, layout(OTHER), layout(SPACE))
+    )
+    external = world.made("external", [*before[:30], *of_others[30:60], *ours[60:]], recall_blocks=90)
+    for question in ("10", "45", "75"):
+        assert sorted(ids(external.rank({}, None, (), question))) == list(range(61, 91))
+    assert ids(external.rank({}, None, (), "75"))[0] == 75
+    wider = layout(EmbeddingSpace(40, "ef" * 32)).signatures(world.keys, torch.randn(90, 40))
+    external = world.made("external", [*wider[:60], *ours[60:]], recall_blocks=90)
+    assert sorted(ids(external.rank({}, None, (), "10"))) == list(range(61, 91))
+
+
+def test_a_block_without_a_picture_is_not_found() -> None:
+    """A gap, say: rows of the same number, but nothing in them."""
+    world = Seen(20)
+    signatures = list(layout(SPACE).signatures(world.keys, world.pictures))
+    signatures[4] = layout(SPACE).signatures(world.keys[4:5])[0]
+    assert signatures[4].shape == signatures[5].shape
+    external = world.made("external", signatures, recall_blocks=20)
+    assert sorted(ids(external.rank({}, None, (), "5"))) == [i for i in range(1, 21) if i != 5]
+
+
+def test_an_index_file_of_another_models_vectors_finds_nothing(tmp_path: Path) -> None:
+    """Of the same shape and of the same data, so that the file itself cannot know."""
+    world, stamp, config = Seen(30), Stamp(3, 1, 30, 30), RetrievalConfig(retriever="external", recall_blocks=30)
+    for space, found in ((OTHER, []), (SPACE, list(range(1, 31)))):
+        old, new = (make_retriever(config, layout(of), GEOMETRY, world.read_keys, world.embed) for of in (space, SPACE))
+        day = Day(old.index.shapes)
+        for info, signature in zip(world.infos, layout(space).signatures(world.keys, world.pictures), strict=True):
+            day.add(info, old.parts(signature))
+        (tmp_path / "day").write_bytes(b"".join(pack_day(day, stamp)))
+        new.index.take(read_day(tmp_path / "day", stamp, new.index.shapes))
+        assert sorted(ids(new.rank({}, None, (), "3"))) == found
+
+
+def fused(apart: Sequence[Retriever], queries: dict[int, Tensor], span: Span | None, exclude: set[int]) -> list[int]:
+    """The ids by the sum of 1 / (60 + rank), question "50"."""
+    scores: dict[int, float] = {}
+    for retriever in apart:
+        for rank, hit in enumerate(retriever.rank(queries, span, exclude, "50")):
+            scores[hit.info.block_id] = scores.get(hit.info.block_id, 0.0) + 1 / (61 + rank)
+    return sorted(scores, key=lambda i: (-scores[i], i))
+
+
+@pytest.mark.parametrize("second", ["external", "rekv-shared"])
+def test_hybrid_is_the_reciprocal_rank_fusion_of_both_rankings(second: str) -> None:
+    world = Seen(200)
+    space = SPACE if second == "external" else None
+    of = WITHOUT if space is None else layout(space)
+    signatures = list(of.signatures(world.keys, None if space is None else world.pictures))
+    hybrid = world.made("hybrid", signatures, space, candidates=40)
+    assert isinstance(hybrid, HybridRetriever)
+    assert hybrid.last_layer == (HEADS.last_layer if second == "external" else None)
+    apart = [world.made(name, signatures, space, candidates=40, recall_blocks=40) for name in ("heads", second)]
+    queries, exclude, span = world.looking_for(20), {3, 20, 150}, Span(None, 180 * SECOND_NS)
+    hits = hybrid.rank(queries, span, exclude, "50")
+    assert ids(hits) == fused(apart, queries, span, exclude)
+    assert sum(hit.score for hit in hits) == pytest.approx(1.0)
+    assert ids(apart[0].rank(queries, span, exclude, "50")) != ids(apart[1].rank(queries, span, exclude, "50"))
+    gone = ids(hits)[:2]
+    for retriever in (hybrid, *apart):
+        retriever.index.forget(gone)
+    left = ids(hybrid.rank(queries, span, exclude, "50"))
+    assert left == fused(apart, queries, span, exclude)
+    assert not {*gone} & {*left}
+
+
+def test_without_calibration_hybrid_takes_the_mean_keys_beside_the_pictures() -> None:
+    world, of = Seen(90), SignatureLayout(None, embedding=SPACE)
+    names, signatures = ("hybrid", "rekv-shared", "external"), of.signatures(world.keys, world.pictures)
+    made = []
+    for name in names:
+        config = RetrievalConfig(retriever=name, candidates=30, recall_blocks=12 if name == "hybrid" else 30)  # type: ignore[arg-type]
+        made.append(make_retriever(config, of, GEOMETRY, world.read_keys, world.embed))
+        for info, signature in zip(world.infos, signatures, strict=True):
+            made[-1].index.add(info, made[-1].parts(signature))
+    queries = {layer: torch.randn(4, 5, 16, generator=world.generator) for layer in range(3)}
+    assert ids(made[0].rank(queries, None, (), "50")) == fused(made[1:], queries, None, set())
+    assert made[0].last_layer is None
+
+
+def test_with_neither_calibration_nor_pictures_hybrid_is_rekv_shared() -> None:
+    made = make_retriever(
+        RetrievalConfig(retriever="hybrid"), SignatureLayout(None), GEOMETRY, lambda _: torch.empty(0)
+    )
+    assert isinstance(made, SharedRetriever)
