@@ -80,6 +80,7 @@ def rig(
     *,
     ram_bytes: int = 1 << 30,
     recall_blocks: int = RetrievalConfig().recall_blocks,
+    retriever: str = RetrievalConfig().retriever,
 ) -> Iterator[Rig]:
     """A rig on a temporary store; the stream is being captured. What the daemon would log goes to stderr."""
     set_up(level="warning", as_json=False)
@@ -91,7 +92,8 @@ def rig(
             store, codec=codec, ram_bytes=ram_bytes, fingerprint=lm.fingerprint, device=lm.device, dtype=lm.dtype
         )
         heads = load_heads(model.name, lm.fingerprint)
-        layout, retrieval = SignatureLayout(heads), RetrievalConfig(recall_blocks=recall_blocks)
+        layout = SignatureLayout(heads)
+        retrieval = msgspec.convert({"retriever": retriever, "recall_blocks": recall_blocks}, RetrievalConfig)
 
         def read_keys(block_id: int) -> torch.Tensor:
             return tiers.keys("yard", block_id, heads.kv_heads if heads is not None else ())

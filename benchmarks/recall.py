@@ -2,10 +2,12 @@
 
 A rendered yard is watched for hours of its own time, at one frame a second, gated, by the real stream and store. Then
 every question, about events of every age, is answered once with each retriever: `recent` and `uniform` do not look at
-the question, `rekv` ranks by mean keys (arXiv 2503.00540, as one ranking), `heads` by the attention mass of the
-retrieval heads, and `oracle` is handed the blocks that prove the answer. The recent window stands beside them, but for
-questions that name a time outside it. `daemon` is `heads` as a user gets it: over a time that is named it also recalls
-blocks evenly.
+the question, `rekv` ranks by mean keys in every layer (arXiv 2503.00540), `rekv-shared` by the same as one ranking,
+`heads` by the attention mass of the retrieval heads, `hybrid` by both of these together, and `oracle` is handed the
+blocks that prove the answer. The recent window stands beside them, but for questions that name a time outside it.
+`daemon` is `heads` as a user gets it: over a time that is named it also recalls blocks evenly. What `rekv` recalls
+differs by layer: its blocks are ranked by in how many layers they were recalled, and its tokens are those of all of
+them, of which a layer holds as many as the others' contexts do.
 """
 
 from __future__ import annotations
@@ -29,14 +31,15 @@ from longwatch.daemon.capture.quiz import NOW_KINDS, QUESTION_KINDS, Asker, Ques
 from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.settings import ModelConfig
-from longwatch.memory.block import BlockInfo
-from longwatch.retrieval.retriever import Hit, Retriever
-from longwatch.retrieval.retrievers.shared import SharedRetriever
+from longwatch.memory.block import BlockInfo, Geometry
+from longwatch.retrieval.retriever import Hit, Retriever, make_retriever
+from longwatch.retrieval.retrievers.rekv import RekvRetriever, by_layers
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.timespan import Span, span_in_words
 
-RETRIEVERS = ("recent", "uniform", "rekv", "heads", "daemon", "oracle")
+RETRIEVERS = ("recent", "uniform", "rekv", "rekv-shared", "heads", "hybrid", "daemon", "oracle")
+MADE = ("recent", "uniform", "rekv-shared", "heads", "hybrid")
 DEPTHS = (1, 4, 8, 16)
 AGES = {"minute": 60.0, "hour": 3600.0, "6 hours": 6 * 3600.0, "day": 24 * 3600.0}
 NEEDS_ALL_PROOF = ("order", "came", "happened")
@@ -66,9 +69,25 @@ class Chosen:
         """Nothing is added while questions are asked."""
         return []
 
-    def rank(self, queries: dict[int, torch.Tensor], span: Span | None, exclude: Collection[int]) -> list[Hit]:
+    def rank(
+        self, queries: dict[int, torch.Tensor], span: Span | None, exclude: Collection[int], question: str = ""
+    ) -> list[Hit]:
         """The blocks, in the order given."""
         return [Hit(info, 1.0) for info in self._infos if info.block_id not in exclude]
+
+
+class Layers(RekvRetriever):
+    """ReKV's retriever, which notes what each layer recalled last."""
+
+    def __init__(self, config: RetrievalConfig, layout: SignatureLayout, geometry: Geometry) -> None:
+        super().__init__(config, layout, geometry)
+        self.recalled: dict[int, list[Hit]] = {}
+
+    def rank_layer(self, layer: int, queries: torch.Tensor, span: Span | None, exclude: Collection[int]) -> list[Hit]:
+        """See `RekvRetriever.rank_layer`."""
+        hits = super().rank_layer(layer, queries, span, exclude)[: self._config.recall_blocks]
+        self.recalled[layer] = hits
+        return hits
 
 
 class Bench:
@@ -80,11 +99,22 @@ class Bench:
         self.blocks = self.own.index.infos()
         self._starts = np.array([info.start_ns for info in self.blocks])
         self.in_window = {block.block_id for block in bench.stream.window.blocks}
-        deep = RetrievalConfig(retriever="rekv", recall_blocks=max(DEPTHS))
-        self.rekv = SharedRetriever(deep, SignatureLayout(bench.heads), bench.model.geometry)
+        self.layers = Layers(bench.retrieval, SignatureLayout(bench.heads), bench.model.geometry)
+        self.made = {name: self._make(name) for name in MADE}
         bench.tiers.store.flush()
         for info, signature in bench.tiers.signatures("yard"):
-            self.rekv.index.add(info, self.rekv.parts(signature))
+            for retriever in (self.layers, *self.made.values()):
+                retriever.index.add(info, retriever.parts(signature))
+
+    def _make(self, name: str) -> Retriever:
+        """One that ranks as many blocks as the deepest figure needs."""
+        config = RetrievalConfig(retriever=name, recall_blocks=max(DEPTHS))  # type: ignore[arg-type]
+        tiers, heads = self.rig.tiers, self.rig.heads
+
+        def read_keys(block_id: int) -> torch.Tensor:
+            return tiers.keys("yard", block_id, heads.kv_heads if heads is not None else ())
+
+        return make_retriever(config, SignatureLayout(heads), self.rig.model.geometry, read_keys)
 
     def covering(self, moment: Moment) -> BlockInfo | None:
         """The block that holds a moment."""
@@ -94,33 +124,28 @@ class Bench:
     def order(self, name: str, question: Question, proof: list[BlockInfo]) -> list[BlockInfo]:
         """The blocks outside the window as a retriever would take them, best first."""
         model, stream = self.rig.model, self.rig.stream
-        span = span_in_words(question.text, stream.now_ns)
-        old = [info for info in self.blocks if info.block_id not in self.in_window]
-        if span is not None:
-            old = [info for info in old if span.touches(info.start_ns, info.end_ns)]
-        if name == "recent":
-            return old[::-1]
-        if name == "uniform":
-            spread = [np.linspace(0, len(old) - 1, k).round().astype(int).tolist() for k in DEPTHS[1:]]
-            return [old[i] for i in dict.fromkeys(i for some in spread for i in some)] if old else []
         if name == "oracle":
             return proof
-        retriever: Retriever = self.rekv if name == "rekv" else self.own
-        ids = model.prompt.question_ids(question.text)
-        queries = model.ask(stream.window, ids, retriever.last_layer).by_layer
+        span = span_in_words(question.text, stream.now_ns)
+        retriever: Retriever = self.own if name == "daemon" else self.made[name]
+        ids, queries = model.prompt.question_ids(question.text), dict[int, torch.Tensor]()
+        if retriever.last_layer != -1:
+            queries = model.ask(stream.window, ids, retriever.last_layer).by_layer
         return [hit.info for hit in retriever.rank(queries, span, self.in_window)]
 
     def ask(self, name: str, question: Question, moments: list[Moment], age: str) -> Asked:
         """Ranks, recalls and answers."""
         covering = [self.covering(moments[i]) for i in question.proof]
         proof = list(dict.fromkeys(info for info in covering if info is not None))
-        order = self.order(name, question, proof)
-        self.rig.stream.retriever = Chosen(self.own.index, order)
+        order = [] if name == "rekv" else self.order(name, question, proof)
+        self.rig.stream.retriever = self.layers if name == "rekv" else Chosen(self.own.index, order)
         try:
             span_blocks = RetrievalConfig().span_blocks if name == "daemon" else 0
             end, _ = self.rig.ask(question.text, span_blocks=span_blocks)
         finally:
             self.rig.stream.retriever = self.own
+        if name == "rekv":
+            order = [hit.info for hit in by_layers(self.layers.recalled.values())]
         return Asked(
             name,
             question.kind,
