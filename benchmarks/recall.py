@@ -107,8 +107,9 @@ class Bench:
                 retriever.index.add(info, retriever.parts(signature))
 
     def _make(self, name: str) -> Retriever:
-        """One that ranks as many blocks as the deepest figure needs."""
-        config = RetrievalConfig(retriever=name, recall_blocks=max(DEPTHS))  # type: ignore[arg-type]
+        """One that ranks as many blocks as the deepest figure needs; `uniform` takes as many as are recalled."""
+        depth = self.rig.retrieval.recall_blocks if name == "uniform" else max(DEPTHS)
+        config = RetrievalConfig(retriever=name, recall_blocks=depth)  # type: ignore[arg-type]
         tiers, heads = self.rig.tiers, self.rig.heads
 
         def read_keys(block_id: int) -> torch.Tensor:
