@@ -30,10 +30,11 @@ from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.memory.block import BlockInfo
+from longwatch.retrieval.reference import understand
 from longwatch.retrieval.retriever import Hit, RekvRetriever, Retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
-from longwatch.retrieval.timespan import Span, span_in_words
+from longwatch.retrieval.timespan import Span
 
 RETRIEVERS = ("recent", "uniform", "rekv", "heads", "daemon", "oracle")
 DEPTHS = (1, 4, 8, 16)
@@ -93,7 +94,7 @@ class Bench:
     def order(self, name: str, question: Question, proof: list[BlockInfo]) -> list[BlockInfo]:
         """The blocks outside the window as a retriever would take them, best first."""
         model, stream = self.rig.model, self.rig.stream
-        span = span_in_words(question.text, stream.now_ns)
+        span = understand(question.text, stream.now_ns).span
         old = [info for info in self.blocks if info.block_id not in self.in_window]
         if span is not None:
             old = [info for info in old if span.touches(info.start_ns, info.end_ns)]

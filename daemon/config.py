@@ -67,8 +67,12 @@ def load_config(path: Path) -> DaemonConfig:
         convert(table, SourceConfig, str(path), f"streams.{name}")  # on its own, so that the sentence says its name
     config = convert(content, DaemonConfig, str(path))
     check_addresses(config.server)
-    for source in config.streams.values():
+    for name, source in config.streams.items():
         CaptureChild(source)  # raises where no source could be made of it; starts nothing
+        try:
+            source.zone()
+        except ConfigError as exc:
+            raise ConfigError(f"{path}: streams.{name}.{exc}") from exc
     return config
 
 
