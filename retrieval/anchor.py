@@ -108,9 +108,10 @@ def says_now(sentence: str) -> bool:
 
 
 def _says_when(word: str, before: str) -> bool:
-    if word in ("when", "while", "since", "until", "till"):
-        return not (word == "when" and (_ASKED.search(before) or _SEEN.search(before)))
-    return not _PARTICLE.search(before)
+    """Whether such a word tells a time, and neither asks for one nor belongs to a verb, behind these words."""
+    if word == "when":
+        return not _ASKED.search(before) and not _SEEN.search(before)
+    return word not in ("before", "after") or not _PARTICLE.search(before)
 
 
 def _is_now(word: str, event: str) -> bool:

@@ -68,6 +68,8 @@ class Bounds:
             raise self._reader.not_yet(self._words)
         behind = own or (within and Stretch(within.begin_ns, within.end_ns + _DAY_NS))
         pairs = [(s, e) for s in starts for e in self._edges(last, behind) if e.begin_ns >= s.begin_ns]
+        if not pairs and first.period is not None and first.period.weekly:  # "from Friday to Monday", on a Saturday
+            return self._between(first._replace(period=self._local.week_before(first.period)), last, day)
         if not pairs:
             raise self._backwards()
         start, end = min(pairs, key=self._unlikely)

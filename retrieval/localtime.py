@@ -19,12 +19,14 @@ class Stretch(NamedTuple):
     Attributes:
         clock: whether it is what a clock showed, a second or a minute, and no day or part of one.
         slack_ns: by how much it may have been earlier or later, as was said: "ten minutes ago".
+        weekly: it was called by its day of the week, and comes again each week.
     """
 
     begin_ns: int
     end_ns: int
     clock: bool = False
     slack_ns: int = 0
+    weekly: bool = False
 
 
 class Clock(NamedTuple):
@@ -67,6 +69,11 @@ class LocalTime:
     def days(self, first: date, count: int = 1) -> Stretch:
         """So many whole days; one on which clocks change has 23 or 25 hours."""
         return self.hours(first, 0, 24 * count)
+
+    def week_before(self, stretch: Stretch) -> Stretch:
+        """The same a week earlier by the calendar."""
+        begin, end = (self.wall(ns) - timedelta(days=7) for ns in stretch[:2])
+        return Stretch(self.ns(begin), self.ns(end))
 
     def until(self, first: date, end: date) -> Stretch:
         """The days from the first to before the end."""

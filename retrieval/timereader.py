@@ -147,7 +147,8 @@ class TimeReader:
         """A date with or without a part of the day: `2nd of march`, `last tuesday evening`."""
         part = _PART_BEHIND.search(text)
         day = self.local.days(self._date(text[: part.start()] if part else text))
-        return self.part(part[1], day) if part else day
+        weekly = "this" not in text and "last" not in text and any(name in text for name in WEEKDAYS)
+        return (self.part(part[1], day) if part else day)._replace(weekly=weekly)
 
     def _date(self, text: str) -> date:
         weekday = next((name for name in WEEKDAYS if name in text), "")
