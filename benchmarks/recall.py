@@ -32,11 +32,12 @@ from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.memory.block import BlockInfo, Geometry
+from longwatch.retrieval.reference import understand
 from longwatch.retrieval.retriever import Hit, Retriever, make_retriever
 from longwatch.retrieval.retrievers.rekv import RekvRetriever, by_layers
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
-from longwatch.retrieval.timespan import Span, span_in_words
+from longwatch.retrieval.timespan import Span
 
 RETRIEVERS = ("recent", "uniform", "rekv", "rekv-shared", "heads", "hybrid", "daemon", "oracle")
 MADE = ("recent", "uniform", "rekv-shared", "heads", "hybrid")
@@ -127,7 +128,7 @@ class Bench:
         model, stream = self.rig.model, self.rig.stream
         if name == "oracle":
             return proof
-        span = span_in_words(question.text, stream.now_ns)
+        span = understand(question.text, stream.now_ns).span
         retriever: Retriever = self.own if name == "daemon" else self.made[name]
         ids, queries = model.prompt.question_ids(question.text), dict[int, torch.Tensor]()
         if retriever.last_layer != -1:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated, NoReturn, Optional, Unpack
 
@@ -18,8 +19,8 @@ from ..daemon.protocol import DEFAULT_ADDRESS, AnswerEnd
 from . import keys as key_folder
 from . import pictures, report
 from .client import AskOptions, Client
-from .errors import ClientError
-from .when import clock, parse_span, parse_zone
+from .errors import BadTime, ClientError
+from .when import clock, in_words, parse_span, parse_zone
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 streams_app = typer.Typer(no_args_is_help=True, help="The streams that a daemon watches.")
@@ -32,8 +33,14 @@ Address = Annotated[str, typer.Option(help="the daemon's address", envvar="LONGW
 Keys = Annotated[str, typer.Option(help="folder with this client's keys", envvar="LONGWATCH_KEYS")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines")]
 StreamOption = Annotated[Optional[str], typer.Option(help="which stream, where there are several")]  # noqa: UP045
-TimeOption = Annotated[Optional[str], typer.Option(help="14:03, 14:03:20, 2026-03-02T14:03 or -10m")]  # noqa: UP045
-Zone = Annotated[str, typer.Option("--tz", help="time zone of the times given and shown: UTC, local, Europe/Berlin")]
+TimeOption = Annotated[  # in words, the daemon reads it
+    Optional[str],  # noqa: UP045
+    typer.Option(help="14:03, 14:03:20, 2026-03-02T14:03, -10m or 'yesterday at 14:05'"),
+]
+Zone = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--tz", help="time zone of the times given and shown, if not the stream's: UTC, local, Europe/Berlin"),
+]
 Folder = Annotated[Path, typer.Option("--pictures", help="folder for the evidence pictures")]
 _FORGET_SECONDS = 3600.0  # the days that held it are written anew
 
@@ -122,19 +129,21 @@ def ask(
     since: TimeOption = None,
     until: TimeOption = None,
     at: TimeOption = None,
-    tz: Zone = "UTC",
+    tz: Zone = None,
     as_json: AsJson = False,
     folder: Folder = Path("longwatch-evidence"),
     address: Address = DEFAULT_ADDRESS,
     keys: Keys = "",
 ) -> None:
     """Asks a question and prints the answer with its evidence."""
-    zone = parse_zone(tz)
+    words = in_words(since, until, at)
+    if words and tz:
+        raise BadTime("times in words are read in the stream's own time zone; leave out --tz")
     with Client(address, keys_folder=keys) as client:
-        now_ns = _newest_ns(client, stream) if since or until or at else 0
-        since_ns, until_ns = parse_span(since, until, at, now_ns, zone)
+        now_ns, zone = _now(client, stream, tz)
+        since_ns, until_ns = (None, None) if words else parse_span(since, until, at, now_ns, zone)
         end, saved = _answer(
-            client, question, folder, show=not as_json, stream=stream, since_ns=since_ns, until_ns=until_ns
+            client, question, folder, show=not as_json, stream=stream, since_ns=since_ns, until_ns=until_ns, time=words
         )
     if as_json:
         print(report.answer_json(end, saved))
@@ -150,14 +159,14 @@ def ask(
 @app.command()
 def chat(
     stream: StreamOption = None,
-    tz: Zone = "UTC",
+    tz: Zone = None,
     folder: Folder = Path("longwatch-evidence"),
     address: Address = DEFAULT_ADDRESS,
     keys: Keys = "",
 ) -> None:
     """Asks question after question; an empty line ends it."""
-    zone = parse_zone(tz)
     with Client(address, keys_folder=keys) as client:
+        _, zone = _now(client, stream, tz)
         while question := _prompt():
             try:
                 end, saved = _answer(client, question, folder, show=True, stream=stream)
@@ -217,16 +226,16 @@ def forget(
     stream: Annotated[str, typer.Option(help="which stream")],
     since: Annotated[Optional[str], typer.Option("--from", help="14:03, 2026-03-02T14:03 or -10m")] = None,  # noqa: UP045
     until: Annotated[Optional[str], typer.Option("--to", help="as --from")] = None,  # noqa: UP045
-    tz: Zone = "UTC",
+    tz: Zone = None,
     address: Address = DEFAULT_ADDRESS,
     keys: Keys = "",
 ) -> None:
     """Forgets what a stream saw in a time: nothing of it stays in memory or on disk, and nothing brings it back."""
     if not since and not until:
         _fail("say what to forget: --from, --to or both", 2)
-    zone = parse_zone(tz)
     with Client(address, keys_folder=keys, timeout_seconds=_FORGET_SECONDS) as client:
-        since_ns, until_ns = parse_span(since, until, None, _newest_ns(client, stream), zone)
+        now_ns, zone = _now(client, stream, tz)
+        since_ns, until_ns = parse_span(since, until, None, now_ns, zone)
         with _busy("rewriting the memory …"):
             blocks = client.forget(stream, since_ns, until_ns)
     begin = "the beginning" if since_ns is None else clock(since_ns, zone)
@@ -264,9 +273,12 @@ def _prompt() -> str:
         return ""
 
 
-def _newest_ns(client: Client, stream: str | None) -> int:
-    """The newest time that the stream, or any, has seen: `14:03` and `-10m` are told from there."""
-    return max((s.last_ns for s in client.status().streams if stream in (None, s.name)), default=0) or time.time_ns()
+def _now(client: Client, stream: str | None, tz: str | None) -> tuple[int, tzinfo]:
+    """The newest time that the stream, or any, has seen, from which `14:03` and `-10m` are told, and the time zone."""
+    asked = [s for s in client.status().streams if stream in (None, s.name)]
+    zones = {s.time_zone for s in asked}
+    zone = parse_zone(tz or (zones.pop() if len(zones) == 1 else "UTC"))
+    return max((s.last_ns for s in asked), default=0) or time.time_ns(), zone
 
 
 def _answer(

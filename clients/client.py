@@ -47,6 +47,7 @@ class AskOptions(TypedDict, total=False):
     stream: str | None
     since_ns: int | None
     until_ns: int | None
+    time: str
     max_tokens: int
     temperature: float
     top_p: float

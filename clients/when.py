@@ -85,6 +85,28 @@ def parse_span(
     return since_ns, until_ns
 
 
+def in_words(since: str | None, until: str | None, at: str | None) -> str:
+    """`--since`, `--until` and `--at` as words for the daemon to read, where one is none of `parse_time`'s forms.
+
+    Empty where `parse_span` reads them all.
+
+    Raises:
+        BadTime: `--at` stands beside another, or `-10m` beside words.
+    """
+    given = [text for text in (since, until, at) if text]
+    if all(_is_plain(text) for text in given):
+        return ""
+    if at and (since or until):
+        raise BadTime("--at cannot stand beside --since or --until")
+    if short := next((text for text in given if text.startswith("-")), ""):
+        raise BadTime(f"{short} cannot stand beside a time in words; write that in words too: ten minutes ago")
+    return at or " ".join(f"{word} {text}" for word, text in (("since", since), ("until", until)) if text)
+
+
+def _is_plain(text: str) -> bool:
+    return re.fullmatch(r"-\d+[smhd]|[-\d:.TZ+ ]+", text) is not None
+
+
 def clock(time_ns: int, zone: tzinfo = UTC) -> str:
     """`2026-03-02 14:03:20`."""
     return datetime.fromtimestamp(time_ns // SECOND_NS, zone).strftime("%Y-%m-%d %H:%M:%S")

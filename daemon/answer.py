@@ -15,10 +15,11 @@ from ..memory.errors import BlockNotFound, CorruptBlock
 from ..memory.tiers import Tiers
 from ..retrieval.budget import over_span, within_budget
 from ..retrieval.heads import RetrievalHeads, attention_mass
+from ..retrieval.reference import named_span, understand
 from ..retrieval.retriever import Hit
 from ..retrieval.retrievers.rekv import RekvRetriever
 from ..retrieval.settings import RetrievalConfig
-from ..retrieval.timespan import Span, span_in_words
+from ..retrieval.timespan import Span
 from .layerwise import LayerwiseRecall, Part
 from .log import get_logger
 from .model.attention import Context, GrowingLayout
@@ -119,10 +120,12 @@ class Answer:
         )
 
     def _span(self) -> Span | None:
-        """The span that the client gave, else the one that the words name."""
+        """The span that the client gave, in numbers or words, else the one that the question names."""
         if self.request.since_ns is not None or self.request.until_ns is not None:
             return Span(self.request.since_ns, self.request.until_ns)
-        return span_in_words(self.request.question, self._stream.now_ns)
+        if self.request.time:
+            return named_span(self.request.time, self._stream.now_ns, self._stream.zone)
+        return understand(self.request.question, self._stream.now_ns, self._stream.zone).span
 
     def _queries(self, ids: list[int]) -> dict[int, torch.Tensor]:
         last_layer = self._stream.retriever.last_layer

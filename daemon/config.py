@@ -72,8 +72,12 @@ def load_config(path: Path) -> DaemonConfig:
             f"{path}: retrieval.retriever is 'external', but retrieval.embedding is empty; name a CLIP or SigLIP model"
             " there (a Hugging Face id or a folder), or take another retriever"
         )
-    for source in config.streams.values():
+    for name, source in config.streams.items():
         CaptureChild(source)  # raises where no source could be made of it; starts nothing
+        try:
+            source.zone()
+        except ConfigError as exc:
+            raise ConfigError(f"{path}: streams.{name}.{exc}") from exc
     return config
 
 

@@ -17,6 +17,7 @@ from .errors import BadMessage
 MAX_REQUEST_BYTES = 64 << 10
 MAX_REPLY_BYTES = 32 << 20
 MAX_QUESTION_CHARACTERS = 4096
+MAX_TIME_CHARACTERS = 256
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5757"
 DEFAULT_EVENTS_ADDRESS = "tcp://127.0.0.1:5758"
 
@@ -26,13 +27,19 @@ TimeNs = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A question about a stream; without a name, about the only one."""
+    """A question about a stream; without a name, about the only one.
+
+    Attributes:
+        since_ns, until_ns: the time that it is about, whatever its words say.
+        time: that time in words, "yesterday at 14:05", where it is not given in numbers.
+    """
 
     request_id: RequestId
     question: str
     stream: str | None = None
     since_ns: TimeNs | None = None
     until_ns: TimeNs | None = None
+    time: Annotated[str, Meta(max_length=MAX_TIME_CHARACTERS)] = ""
     max_tokens: Annotated[int, Meta(ge=1, le=4096)] = 128
     temperature: Annotated[float, Meta(ge=0, le=5)] = 0.0
     top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
@@ -177,6 +184,7 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
     first_ns: int
     last_ns: int
     gaps: list[GapSpan]
+    time_zone: str
 
 
 class StatusReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):

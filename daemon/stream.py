@@ -59,6 +59,7 @@ class Stream:
 
     Raises:
         FingerprintMismatch: the store holds this stream as another model saw it.
+        ConfigError: the time zone is none.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Stream:
         publish: Publish,
         arrived: Callable[[], None],
     ) -> None:
-        self.name, self.config = name, config
+        self.name, self.config, self.zone = name, config, config.zone()
         self.retriever = retriever
         self.past_days = PastDays(name, tiers, retriever)
         self.window: Window = model.new_window()
@@ -197,6 +198,7 @@ class Stream:
             first_ns=first.start_ns if first is not None else 0,
             last_ns=self.now_ns,
             gaps=gaps,
+            time_zone=self.config.time_zone,
         )
 
     def _feed(self) -> None:
@@ -280,7 +282,7 @@ class Stream:
 
     def _remember_frames(self, frames: list[tuple[Frame, int]]) -> None:
         times = [frame.utc_ns for frame, _ in frames]
-        inputs = self._model.frame_inputs([frame.image for frame, _ in frames], times)
+        inputs = self._model.frame_inputs([frame.image for frame, _ in frames], times, self.zone)
         for run in runs(self._token_gate, inputs, times):
             ours = [frames[i] for i in run.frames]
             if run.inputs.shape[1] == self._model.prompt.clock_tokens:
@@ -293,7 +295,7 @@ class Stream:
             self._remember(run.inputs, spans, [frame.picture for frame, _ in ours], vectors, places=run.places)
 
     def _remember_gap(self, gap: Gap) -> None:
-        inputs = self._model.gap_inputs(gap.start_ns, gap.end_ns)
+        inputs = self._model.gap_inputs(gap.start_ns, gap.end_ns, self.zone)
         self._remember(inputs, [(gap.start_ns, gap.end_ns)], [b""], gap=True)
         if self._token_gate is not None:
             self._token_gate.reset()

@@ -85,13 +85,35 @@ def test_times_reach_the_daemon_as_the_stream_s_own(wire: Wire, tmp_path: Path) 
     assert (asked.since_ns, asked.until_ns) == (at("2026-03-01T11:30:00"), at("2026-03-01T11:30:59"))
 
 
+def test_a_time_in_words_is_left_to_the_daemon(wire: Wire, tmp_path: Path) -> None:
+    run(wire, tmp_path, "ask", "who came?", "--at", "yesterday at 14:05")
+    run(wire, tmp_path, "ask", "who came?", "--since", "yesterday", "--until", "9:00")
+    at_words, span_words = wire.service.asked[-2:]
+    assert (at_words.time, at_words.since_ns, at_words.until_ns) == ("yesterday at 14:05", None, None)
+    assert (span_words.time, span_words.since_ns) == ("since yesterday until 9:00", None)
+
+
+def test_times_are_those_of_the_stream_s_zone_unless_another_is_named(wire: Wire, tmp_path: Path) -> None:
+    wire.service.streams["gate"] = {"url": "0", "time_zone": "America/New_York"}
+    _, out, _ = run(wire, tmp_path, "ask", "who came?", "--stream", "gate", "--at", "05:30")
+    asked = wire.service.asked[-1]
+    assert (asked.since_ns, asked.until_ns) == (at("2026-03-02T10:30:00"), at("2026-03-02T10:30:59"))
+    assert "2026-03-02 05:00:00" in out
+    run(wire, tmp_path, "ask", "who came?", "--stream", "gate", "--at", "05:30", "--tz", "UTC")
+    del wire.service.streams["gate"]
+    assert wire.service.asked[-1].since_ns == at("2026-03-02T05:30:00")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
         (["ask", "who?", "--stream", "garden"], 4, "no stream garden; there are: yard"),
         (["ask", ""], 4, "the question is empty"),
         (["ask", "a" * 100_000], 4, "bytes; at most 65536 are read"),
-        (["ask", "who?", "--at", "noon"], 2, "'noon' is no time; write 14:03, 14:03:20, 2026-03-02T14:03:20 or -10m"),
+        (["ask", "who?", "--at", "25:00"], 2, "'25:00' is no time; write 14:03, 14:03:20, 2026-03-02T14:03:20 or -10m"),
+        (["ask", "who?", "--at", "noon", "--tz", "UTC"], 2, "times in words are read in the stream's own time zone"),
+        (["ask", "who?", "--at", "noon", "--since", "9:00"], 2, "--at cannot stand beside --since or --until"),
+        (["ask", "who?", "--since", "-10m", "--until", "noon"], 2, "-10m cannot stand beside a time in words"),
         (["ask", "who?", "--tz", "Mars"], 2, "'Mars' is no time zone; write UTC, local or a name like Europe/Berlin"),
         (["status", "--address", "nonsense"], 2, "'nonsense' is no address; write tcp://HOST:PORT"),
         (["status", "--keys", "nowhere"], 2, "nowhere: holds no readable client.key_secret and server.key"),

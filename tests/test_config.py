@@ -47,6 +47,10 @@ def test_values_are_taken_from_the_file(tmp_path: Path) -> None:
         ("[streams.yard]\nfps = 1", "x.toml: streams.yard.url is missing"),
         (YARD + "fps = 100", "x.toml: streams.yard.fps is 100, but expected `float` <= 60.0"),
         (YARD + "fps = nan", "x.toml: streams.yard.fps is nan, but expected `float` > 0.0"),
+        (
+            YARD + "time_zone = 'Mars'",
+            "x.toml: streams.yard.time_zone is 'Mars', but must be UTC or an IANA name like Europe/Berlin",
+        ),
         (YARD + "pace = 'slow'", "x.toml: streams.yard.pace is 'slow', but must be one of fast, real"),
         ("streams = 3", "x.toml: streams is 3, but expected `object`, got `int`"),
         ("[streams]\nurl = 'a'", "x.toml: streams.url is 'a', but expected `object`, got `str`"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from longwatch.clients.errors import Refused
 from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.yard import HEIGHT, WIDTH
 
@@ -111,6 +112,26 @@ def test_a_file_is_watched_as_fast_as_it_encodes_and_answers_by_its_own_clock(cl
         daemon.start()
         again = daemon.wait(lambda s: s.streams[0].state == "ended")
         assert again.streams[0].blocks == status.streams[0].blocks
+
+
+def test_a_stream_in_new_york_is_asked_and_answers_by_the_clocks_there(tmp_path: Path) -> None:
+    stream = (
+        '[streams.yard]\nurl = "scene://?seed=11&busy=0.5&minutes=3&start=2026-03-02T14:00:00"\npace = "fast"\n'
+        'time_zone = "America/New_York"\n'
+    )
+    nine_ns = 1_772_460_000_000_000_000
+    come = [visit.name for visit in SCENE.visits(20, 150)]
+    with DaemonProcess(tmp_path, stream) as daemon:
+        status = daemon.wait(lambda s: s.streams[0].state == "ended")
+        assert status.streams[0].time_zone == "America/New_York"
+        end = daemon.client.ask("what was there at 9:01?")
+        assert (end.since_ns, end.until_ns) == (nine_ns + 60 * 10**9, nine_ns + 119 * 10**9)
+        end = daemon.client.ask("what was there?", time="between 9:00:30 and 9:01:00")
+        assert (end.since_ns, end.until_ns) == (nine_ns + 30 * 10**9, nine_ns + 61 * 10**9)
+        answers = [daemon.client.ask(f"when did the {name} appear?").text for name in come]
+        assert all(answer.startswith("at 09:0") for answer in answers), answers  # as the frames' clocks have it
+        with pytest.raises(Refused, match="'at lunch' is not all a time"):
+            daemon.client.ask("what was there?", time="at lunch")
 
 
 def test_an_http_camera_is_watched_and_asked(tmp_path: Path) -> None:

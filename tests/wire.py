@@ -73,6 +73,7 @@ def status_reply(request_id: str, streams: dict[str, dict[str, object]]) -> Stat
                 first_ns=MARCH_2_NS,
                 last_ns=MARCH_2_NS + 3600 * 10**9,
                 gaps=[],
+                time_zone=str(source.get("time_zone", "UTC")),
             )
             for name, source in streams.items()
         ],

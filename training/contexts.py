@@ -23,7 +23,7 @@ from longwatch.daemon.capture.moments import SECOND_NS, Moment, clock
 from longwatch.daemon.capture.paint import paint
 from longwatch.daemon.capture.phrases import SEEN_WORDS
 from longwatch.daemon.capture.quiz import Asker, Place, Question
-from longwatch.retrieval.timespan import span_in_words
+from longwatch.retrieval.reference import understand
 
 from .packed import Packed
 from .speech import loosely
@@ -325,7 +325,7 @@ class ContextMaker:
         draw = 0.0 if full else self.rng.random()
         if draw < ALL_SEEN:
             return visible
-        if draw < IN_SPAN_SEEN and (span := span_in_words(question.text, moments[-1].until_ns)):
+        if draw < IN_SPAN_SEEN and (span := understand(question.text, moments[-1].until_ns).span):
             return visible & torch.tensor([span.touches(m.time_ns, m.until_ns) for m in moments])
         recalled = visible[:past].nonzero().flatten().tolist()
         visible[:past] = False

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, tzinfo
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta
+
+from ..errors import ConfigError
 
 
 class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -17,6 +21,7 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         pace: `real` follows the clock; `fast` reads files and scenes as fast as they are encoded.
         start: UTC time of a file's or scene's second 0, as `2026-03-02T14:00:00`; empty means
             now, or what the scene's address says.
+        time_zone: IANA name of the zone in which questions about it name times, and its frames' clocks are written.
         stall_seconds: a live source that shows no frame for so long is restarted.
         frozen_seconds: a live source that shows the very same picture for so long is restarted; 0 never.
         open_seconds: the longest that opening may take.
@@ -33,6 +38,7 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     fps: Annotated[float, Meta(gt=0, le=60)] = 1.0
     pace: Literal["real", "fast"] = "real"
     start: str = ""
+    time_zone: str = "UTC"
     stall_seconds: Annotated[float, Meta(gt=0)] = 10.0
     frozen_seconds: Annotated[float, Meta(ge=0)] = 0.0
     open_seconds: Annotated[float, Meta(gt=0)] = 10.0
@@ -42,3 +48,16 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     gate_cosine: Annotated[float, Meta(ge=0, le=1)] = 1.0
     picture_pixels: Annotated[int, Meta(ge=64)] = 384
     picture_quality: Annotated[int, Meta(ge=1, le=100)] = 80
+
+    def zone(self) -> tzinfo:
+        """The time zone.
+
+        Raises:
+            ConfigError: there is none of this name.
+        """
+        try:
+            return UTC if self.time_zone == "UTC" else ZoneInfo(self.time_zone)
+        except (OSError, ValueError, KeyError) as exc:  # ZoneInfoNotFoundError is a KeyError
+            raise ConfigError(
+                f"time_zone is {self.time_zone!r}, but must be UTC or an IANA name like Europe/Berlin"
+            ) from exc

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from jinja2 import TemplateError
@@ -54,13 +54,13 @@ class Prompt:
         """The question as the model is asked it, up to where its answer begins."""
         return self.encode(f"{self._prefix}{question.strip()}{self._suffix}")
 
-    def clock_ids(self, time_ns: int) -> list[int]:
+    def clock_ids(self, time_ns: int, zone: tzinfo = UTC) -> list[int]:
         """The clock that stands before a frame: `[14:03:20]`."""
-        return self.encode(f"[{_clock(time_ns)}]")
+        return self.encode(f"[{_clock(time_ns, zone)}]")
 
-    def gap_ids(self, start_ns: int, end_ns: int) -> list[int]:
+    def gap_ids(self, start_ns: int, end_ns: int, zone: tzinfo = UTC) -> list[int]:
         """The line that stands for a time with no video."""
-        return self.encode(f"[{_clock(start_ns)}] no video until {_clock(end_ns)}")
+        return self.encode(f"[{_clock(start_ns, zone)}] no video until {_clock(end_ns, zone)}")
 
     def encode(self, text: str) -> list[int]:
         """Token ids, with the special tokens that the text itself names and no others."""
@@ -91,5 +91,5 @@ class Prompt:
         return int(first if first is not None else self._tokenizer.eos_token_id)
 
 
-def _clock(time_ns: int) -> str:
-    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%H:%M:%S")
+def _clock(time_ns: int, zone: tzinfo) -> str:
+    return datetime.fromtimestamp(time_ns // 1_000_000_000, zone).strftime("%H:%M:%S")

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, tzinfo
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -104,18 +105,18 @@ class VideoLM:
         )
 
     @torch.inference_mode()
-    def frame_inputs(self, frames: Sequence[NDArray[np.uint8]], times_ns: Sequence[int]) -> Tensor:
-        """Clock and visual tokens of BGR frames: `[n, T, hidden]`."""
+    def frame_inputs(self, frames: Sequence[NDArray[np.uint8]], times_ns: Sequence[int], zone: tzinfo = UTC) -> Tensor:
+        """Clock, as it is in a time zone, and visual tokens of BGR frames: `[n, T, hidden]`."""
         pixels = self._family.preprocessor(frames).to(self.device, self.dtype)
         with self._timed():
             seen = self._family.see(pixels)
-        clocks = self._embed([self.prompt.clock_ids(time_ns) for time_ns in times_ns])
+        clocks = self._embed([self.prompt.clock_ids(time_ns, zone) for time_ns in times_ns])
         return torch.cat([clocks, seen], 1)
 
     @torch.inference_mode()
-    def gap_inputs(self, start_ns: int, end_ns: int) -> Tensor:
+    def gap_inputs(self, start_ns: int, end_ns: int, zone: tzinfo = UTC) -> Tensor:
         """The line of text that stands for a time with no video: `[1, T, hidden]`."""
-        return self._embed(self.prompt.gap_ids(start_ns, end_ns))[None]
+        return self._embed(self.prompt.gap_ids(start_ns, end_ns, zone))[None]
 
     @torch.inference_mode()
     def prefill_blocks(self, inputs: Tensor, window: Window, places: Places | None = None) -> tuple[Tensor, Tensor]:

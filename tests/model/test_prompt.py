@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import pytest
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
@@ -50,6 +52,10 @@ def test_a_gap_and_a_clock_read_as_people_write_them() -> None:
     assert tokenizer.decode(prompt.clock_ids(morning_ns + 999_999_999)) == "[10:02:00]"
     gap = prompt.gap_ids(morning_ns, morning_ns + 310_000_000_000)
     assert tokenizer.decode(gap) == "[10:02:00] no video until 10:07:10"
+    berlin = ZoneInfo("Europe/Berlin")  # which had no summer time in January 1970
+    assert tokenizer.decode(prompt.clock_ids(morning_ns, berlin)) == "[11:02:00]"
+    gap = prompt.gap_ids(morning_ns, morning_ns + 310_000_000_000, berlin)
+    assert tokenizer.decode(gap) == "[11:02:00] no video until 11:07:10"
 
 
 def test_a_tokenizer_that_writes_clocks_of_unlike_lengths_is_refused() -> None:
