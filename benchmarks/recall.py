@@ -31,9 +31,10 @@ from longwatch.daemon.capture.quiz import NOW_KINDS, QUESTION_KINDS, Asker, Ques
 from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.settings import ModelConfig
+from longwatch.daemon.recall import Recall
 from longwatch.memory.block import BlockInfo, Geometry
 from longwatch.retrieval.reference import understand
-from longwatch.retrieval.retriever import Hit, Retriever, make_retriever
+from longwatch.retrieval.retriever import Hit, Query, Retriever, make_retriever
 from longwatch.retrieval.retrievers.rekv import RekvRetriever, by_layers
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
@@ -70,9 +71,7 @@ class Chosen:
         """Nothing is added while questions are asked."""
         return []
 
-    def rank(
-        self, queries: dict[int, torch.Tensor], span: Span | None, exclude: Collection[int], question: str = ""
-    ) -> list[Hit]:
+    def rank(self, query: Query, span: Span | None, exclude: Collection[int]) -> list[Hit]:
         """The blocks, in the order given."""
         return [Hit(info, 1.0) for info in self._infos if info.block_id not in exclude]
 
@@ -125,15 +124,17 @@ class Bench:
 
     def order(self, name: str, question: Question, proof: list[BlockInfo]) -> list[BlockInfo]:
         """The blocks outside the window as a retriever would take them, best first."""
-        model, stream = self.rig.model, self.rig.stream
+        stream = self.rig.stream
         if name == "oracle":
             return proof
         span = understand(question.text, stream.now_ns).span
         retriever: Retriever = self.own if name == "daemon" else self.made[name]
-        ids, queries = model.prompt.question_ids(question.text), dict[int, torch.Tensor]()
-        if retriever.last_layer != -1:
-            queries = model.ask(stream.window, ids, retriever.last_layer).by_layer
-        return [hit.info for hit in retriever.rank(queries, span, self.in_window)]
+        stream.retriever = retriever
+        try:
+            recall = Recall(stream, self.rig.model, self.rig.tiers, self.rig.retrieval)
+            return [hit.info for hit in recall.rank(recall.query(question.text), span)]
+        finally:
+            stream.retriever = self.own
 
     def ask(self, name: str, question: Question, moments: list[Moment], age: str) -> Asked:
         """Ranks, recalls and answers."""

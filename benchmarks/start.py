@@ -40,7 +40,7 @@ from longwatch.memory.record import write_record
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
-from longwatch.retrieval.retriever import make_retriever
+from longwatch.retrieval.retriever import Query, make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 
@@ -151,7 +151,7 @@ def restore(folder: Path, name: str, from_lmdb: bool) -> dict[str, Any]:
     times, ranked = [], []
     for _ in range(2):
         began = time.perf_counter()
-        ranked = [hit.info.block_id for hit in retriever.rank(queries.by_layer, None, ())]
+        ranked = [hit.info.block_id for hit in retriever.rank(Query(by_layer=queries.by_layer), None, ())]
         times.append((time.perf_counter() - began) * 1e3)
     memory.store.close()
     return {

@@ -130,6 +130,7 @@ def ask(
     until: TimeOption = None,
     at: TimeOption = None,
     tz: Zone = None,
+    explain: Annotated[bool, typer.Option("--explain", help="print how the answer came about")] = False,
     as_json: AsJson = False,
     folder: Folder = Path("longwatch-evidence"),
     address: Address = DEFAULT_ADDRESS,
@@ -143,11 +144,23 @@ def ask(
         now_ns, zone = _now(client, stream, tz)
         since_ns, until_ns = (None, None) if words else parse_span(since, until, at, now_ns, zone)
         end, saved = _answer(
-            client, question, folder, show=not as_json, stream=stream, since_ns=since_ns, until_ns=until_ns, time=words
+            client,
+            question,
+            folder,
+            show=not as_json,
+            stream=stream,
+            since_ns=since_ns,
+            until_ns=until_ns,
+            time=words,
+            explain=explain,
         )
     if as_json:
         print(report.answer_json(end, saved))
         return
+    if end.explanation is not None:
+        for line in report.explanation_lines(end, end.explanation, zone):
+            out.print(line, soft_wrap=True)
+        out.print(report.candidates_table(end.explanation, zone))
     out.print(report.evidence_table(end, saved, zone))
     for gap in end.gaps:
         out.print(f"no video from {clock(gap.start_ns, zone)} to {clock(gap.end_ns, zone)}", style="yellow")

@@ -53,6 +53,7 @@ class AskOptions(TypedDict, total=False):
     top_p: float
     seed: int
     pictures: bool
+    explain: bool
 
 
 class Client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import tzinfo
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
-from ..daemon.protocol import AnswerEnd, StatusReply
+from ..daemon.protocol import AnswerEnd, Explanation, StatusReply
 from .when import clock
 
 
@@ -23,16 +24,57 @@ def answer_json(end: AnswerEnd, saved: Sequence[Path | None]) -> str:
 
 def evidence_table(end: AnswerEnd, saved: Sequence[Path | None], zone: tzinfo) -> Table:
     """What the answer rests on, best first."""
-    table = Table("from", "to", "share", "from the", "picture", box=None)
+    table = Table("from", "to", "use", "from the", "picture", box=None)
     for evidence, path in zip(end.evidence, saved, strict=True):
         table.add_row(
             clock(evidence.start_ns, zone),
             clock(evidence.end_ns, zone)[11:],
-            f"{evidence.score:.2f}",
+            f"{evidence.use:.2f}",
             "memory" if evidence.origin == "recalled" else "window",
             str(path or "-"),
         )
     return table
+
+
+def explanation_lines(end: AnswerEnd, explanation: Explanation, zone: tzinfo) -> list[str]:
+    """How the answer came about, in a few lines, without the candidates."""
+    lines = [f"time: {_span(end.since_ns, end.until_ns, zone)}"]
+    if explanation.words:
+        lines[0] += f', from the words "{explanation.words}"'
+    if explanation.event:
+        seen = explanation.event_since_ns is not None
+        when = _span(explanation.event_since_ns, explanation.event_until_ns, zone) if seen else "not found"
+        lines.append(f'looked up: "{explanation.event}", {when}; asked as "{explanation.question}"')
+    if explanation.present:
+        lines.append("it is about now: nothing was recalled")
+    lines += [f"part {number}: {text}" for number, text in enumerate(explanation.parts, 1)]
+    tiers = Counter(candidate.tier for candidate in explanation.candidates if candidate.tier)
+    lines.append(f"in the context: {', '.join(f'{count} from {tier}' for tier, count in tiers.items()) or 'nothing'}")
+    total: dict[str, float] = {}
+    for step in explanation.steps:
+        total[step.name] = total.get(step.name, 0.0) + step.ms
+    return [*lines, "ms: " + ", ".join(f"{name} {ms:.1f}" for name, ms in total.items())]
+
+
+def candidates_table(explanation: Explanation, zone: tzinfo) -> Table:
+    """The blocks that were ranked, best first, and those that stood in the context."""
+    table = Table("block", "from", "to", "score", "recalled from", "use", box=None)
+    for candidate in explanation.candidates:
+        table.add_row(
+            str(candidate.block_id),
+            clock(candidate.start_ns, zone),
+            clock(candidate.end_ns, zone)[11:],
+            f"{candidate.score:.3f}",
+            candidate.tier or "-",
+            f"{candidate.use:.3f}" if candidate.tier else "-",
+        )
+    return table
+
+
+def _span(since_ns: int | None, until_ns: int | None, zone: tzinfo) -> str:
+    begin = "the beginning" if since_ns is None else clock(since_ns, zone)
+    end = "now" if until_ns is None else clock(until_ns, zone)
+    return "any" if since_ns is None and until_ns is None else f"{begin} to {end}"
 
 
 def status_json(found: StatusReply) -> str:

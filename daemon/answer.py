@@ -6,41 +6,27 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import NamedTuple
 
 import torch
 
-from ..memory.block import Block, BlockInfo, Places
-from ..memory.errors import BlockNotFound, CorruptBlock
+from ..memory.block import BlockInfo
 from ..memory.tiers import Tiers
-from ..retrieval.budget import over_span, within_budget
-from ..retrieval.heads import RetrievalHeads, attention_mass
-from ..retrieval.reference import named_span, understand
+from ..retrieval.heads import RetrievalHeads
 from ..retrieval.retriever import Hit
 from ..retrieval.retrievers.rekv import RekvRetriever
 from ..retrieval.settings import RetrievalConfig
 from ..retrieval.timespan import Span
-from .layerwise import LayerwiseRecall, Part
-from .log import get_logger
-from .model.attention import Context, GrowingLayout
+from . import wholespan
+from .evidence import Said, evidence_of, explanation_of, use_of, watched
+from .model.attention import GrowingLayout
 from .model.decoding import sample
 from .model.video_lm import VideoLM
-from .protocol import AnswerEnd, Ask, Delta, ErrorReply, Evidence, Reply
+from .protocol import AnswerEnd, Ask, Delta, ErrorReply, Reply, Step
+from .recall import Recall, Seen, recalled
 from .stream import Stream
+from .when import When, clock, when
 
-EVIDENCE_BLOCKS = 8
 _TOKENS_A_STEP = 4
-_log = get_logger("answer")
-
-
-class Seen(NamedTuple):
-    """A block in the context, with its keys and values `[L, H, T, D]`. `origin` as in `Evidence`."""
-
-    info: BlockInfo
-    origin: str
-    keys: torch.Tensor
-    values: torch.Tensor
-    places: Places | None
 
 
 class Answer:
@@ -64,9 +50,12 @@ class Answer:
     ) -> None:
         self.request, self.emit = request, emit
         self.cancelled = False
-        self._stream, self._model, self._tiers, self._config, self._heads = stream, model, tiers, config, heads
-        self._began = time.perf_counter()
+        self._stream, self._model, self._tiers, self._config = stream, model, tiers, config
+        self._watched = watched(heads, model)
+        self._began = self._marked = time.perf_counter()
         self._first_token = 0.0
+        self._steps_taken: list[Step] = []
+        self._tokens, self._stopped = 0, "end"
         self.steps = self._steps()
 
     def fail(self, code: str, message: str) -> None:
@@ -80,173 +69,128 @@ class Answer:
             TimeSpanError: the question's time span is impossible.
             StorageError: the memory cannot be read.
         """
-        # 1. What time it is about, and which blocks bear on it.
-        span = self._span()
-        ids = self._model.prompt.question_ids(self.request.question)
-        context: GrowingLayout
-        if isinstance(self._stream.retriever, RekvRetriever):
-            recall = self._recall_by_layer(self._stream.retriever, span)
-            context = recall.context(ids)
-            recalled = [_recalled(block) for block in recall.blocks]
-            evidence = self._evidence(recalled, recall.hits, {})
-        else:
-            queries = self._queries(ids)
-            hits = self._choose(queries, span)
-            yield
-            # 2. Back before the model's eyes: sink | recalled | window.
-            with self._tiers.pinned(self._stream.name, [hit.info.block_id for hit in hits]):
-                recalled = self._fetch(hits)
-            seen = [*recalled, *self._recent(span, anything_recalled=bool(recalled))]
-            evidence = self._evidence(seen, hits, queries)
-            context = self._lay_out(seen)
+        # 1. What time it is about.
+        recall = Recall(self._stream, self._model, self._tiers, self._config)
+        asked = when(self.request, self._stream, recall)
+        self._mark("time")
         yield
-        # 3. Tokens, and what they rest on.
-        text, tokens, stopped = yield from self._decode(context, ids)
-        self.emit(
-            AnswerEnd(
-                request_id=self.request.request_id,
-                text=text,
-                stream=self._stream.name,
-                evidence=evidence,
-                since_ns=span.since_ns if span else None,
-                until_ns=span.until_ns if span else None,
-                gaps=self._stream.gaps(span) if span else [],
-                recalled=[block.info.block_id for block in recalled],
-                tokens=tokens,
-                ttft_ms=(self._first_token - self._began) * 1e3,
-                total_ms=(time.perf_counter() - self._began) * 1e3,
-                stopped=stopped,
-            )
-        )
+        # 2. Which blocks bear on it, back before the model's eyes; tokens, and what they rest on.
+        hits: list[Hit] = []
+        shown = recall.blocks(asked.span) if asked.span is not None else []
+        if asked.span is not None and not shown:
+            said = [self._without_video(asked.span)]
+        elif isinstance(self._stream.retriever, RekvRetriever):
+            said = [(yield from self._layer_by_layer(recall, self._stream.retriever, asked))]
+        elif 0 < recall.room(shown) < len(shown) and wholespan.asks_for_all(asked.question):
+            said = yield from self._part_by_part(recall, shown, asked.question)
+        else:
+            hits = [] if asked.present else recall.rank(recall.query(asked.question), asked.span)
+            self._mark("rank")
+            yield
+            said = [(yield from self._at_once(recall, hits, asked))]
+        self._mark("reduce" if len(said) > 1 else "rest")
+        self._end(asked, hits, said)
 
-    def _span(self) -> Span | None:
-        """The span that the client gave, in numbers or words, else the one that the question names."""
-        if self.request.since_ns is not None or self.request.until_ns is not None:
-            return Span(self.request.since_ns, self.request.until_ns)
-        if self.request.time:
-            return named_span(self.request.time, self._stream.now_ns, self._stream.zone)
-        return understand(self.request.question, self._stream.now_ns, self._stream.zone).span
+    def _at_once(self, recall: Recall, hits: list[Hit], asked: When) -> Generator[None, None, Said]:
+        """One context: `sink | recalled | window`."""
+        seen = recall.fetch([hit.info for hit in recall.fitting(hits, asked.span)])
+        seen += recall.recent(asked.span, anything_recalled=bool(seen))
+        return (yield from self._say(recall, seen, asked.question, aloud=True))
 
-    def _queries(self, ids: list[int]) -> dict[int, torch.Tensor]:
-        last_layer = self._stream.retriever.last_layer
-        if last_layer == -1:
-            return {}
-        return self._model.ask(self._stream.window, ids, last_layer).by_layer
+    def _layer_by_layer(self, recall: Recall, retriever: RekvRetriever, asked: When) -> Generator[None, None, Said]:
+        """ReKV's way: each layer has its own blocks, whose use is in how many layers they stand."""
+        ids = self._model.prompt.question_ids(asked.question)
+        by_layer = recall.by_layer(retriever, asked.span)
+        context = by_layer.context(ids)
+        yield
+        text = yield from self._decode(context, ids, aloud=True)
+        use = {hit.info.block_id: hit.score for hit in by_layer.hits}
+        return Said(text, [recalled(block, "ram") for block in by_layer.blocks], use)
 
-    def _choose(self, queries: dict[int, torch.Tensor], span: Span | None) -> list[Hit]:
-        """The blocks to recall, none of which stands in the window."""
-        retriever = self._stream.retriever
-        in_window = {block.block_id for block in self._stream.window.blocks}
-        hits = retriever.rank(queries, span, in_window, self.request.question)
-        return self._fitting(hits, span, in_window)
+    def _part_by_part(self, recall: Recall, shown: list[BlockInfo], question: str) -> Generator[None, None, list[Said]]:
+        """All of a time that one context cannot hold: asked of each part, and reduced to one answer, said aloud."""
+        said, notes = [], []
+        for part in wholespan.parts(shown, recall.room(shown), self._config.span_passes):
+            said.append((yield from self._say(recall, recall.fetch(part), question, aloud=False)))
+            notes.append(wholespan.Note(part[0].start_ns, part[-1].end_ns, said[-1].text))
+        prompt = wholespan.as_prompt(question, notes, self._stream.zone)
+        if self._model.prompt.can_read(prompt):
+            context = recall.lay_out([])
+            text = yield from self._decode(context, self._model.prompt.question_ids(prompt), aloud=True)
+        else:
+            text = wholespan.joined([note.text for note in notes])
+            self.emit(Delta(request_id=self.request.request_id, text=text))
+        return [*said, Said(text, [], {})]
 
-    def _fitting(self, hits: list[Hit], span: Span | None, in_window: set[int]) -> list[Hit]:
-        config, retriever = self._config, self._stream.retriever
-        if span is None or not config.span_blocks:
-            return within_budget(hits, config.recall_blocks, config.recall_tokens)
-        infos = [info for info in retriever.index.infos(span) if info.block_id not in in_window]
-        fitting = config.recall_tokens // max((info.tokens for info in infos), default=1)
-        return over_span(hits, infos, min(config.span_blocks, fitting))
+    def _without_video(self, span: Span) -> Said:
+        """Nothing was seen of that time, and so the model is not asked."""
+        since, until = ("" if time_ns is None else clock(time_ns, self._stream.zone) for time_ns in span)
+        then = f"from {since} to {until}" if since and until else f"since {since}" if since else f"until {until}"
+        text, self._stopped = f"There is no video {then}.", "no video"
+        self.emit(Delta(request_id=self.request.request_id, text=text))
+        return Said(text, [], {})
 
-    def _fetch(self, hits: list[Hit]) -> list[Seen]:
-        """The hits' blocks in time order; a damaged one is left out and said so."""
-        blocks = [block for hit in hits if (block := self._block(hit)) is not None]
-        blocks.sort(key=lambda block: (block.start_ns, block.block_id))
-        return [_recalled(block) for block in blocks]
+    def _say(self, recall: Recall, seen: list[Seen], question: str, *, aloud: bool) -> Generator[None, None, Said]:
+        """The question answered behind some blocks."""
+        self._mark("fetch")
+        context = recall.lay_out(seen)
+        context.watch(self._watched)
+        self._mark("lay out")
+        yield
+        laid_out, ids = context.tokens, self._model.prompt.question_ids(question)
+        text = yield from self._decode(context, ids, aloud=aloud)
+        self._mark("decode")
+        return Said(text, seen, use_of(seen, self._stream.window.sink_tokens, context.attended(laid_out)))
 
-    def _block(self, hit: Hit) -> Block | None:
-        try:
-            return self._tiers.fetch(self._stream.name, [hit.info.block_id])[0]
-        except (CorruptBlock, BlockNotFound) as exc:  # or forgotten since it was ranked
-            _log.warning("block left out", stream=self._stream.name, error=str(exc))
-            return None
-
-    def _recall_by_layer(self, retriever: RekvRetriever, span: Span | None) -> LayerwiseRecall:
-        """As `_choose` and `_fetch`, for each layer when its turn comes."""
-        in_window = {block.block_id for block in self._stream.window.blocks}
-        anything = any(info.block_id not in in_window for info in retriever.index.infos(span)) if span else True
-        recent = self._recent(span, anything_recalled=anything)
-
-        def rank(layer: int, queries: torch.Tensor) -> list[Hit]:
-            return self._fitting(retriever.rank_layer(layer, queries, span, in_window), span, in_window)
-
-        parts = [Part(block.keys, block.values, block.places) for block in recent]
-        return LayerwiseRecall(self._model, Part(*self._stream.window.sink), parts, rank, self._block)
-
-    def _recent(self, span: Span | None, *, anything_recalled: bool) -> list[Seen]:
-        """The window's blocks that bear on the question: all of them, or where it names a time, those of that time.
-
-        Where the memory holds nothing of that time, the window stands for what there is.
-        """
-        window = self._stream.window
-        known = self._stream.retriever.index.by_id([block.block_id for block in window.blocks])
-        infos = {info.block_id: info for info in known}
-        everything = [
-            Seen(infos[part.block_id], "window", part.keys, part.values, part.places)
-            for part in window.parts()
-            if part.block_id in infos
-        ]
-        if span is None:
-            return everything
-        of_then = [block for block in everything if span.touches(block.info.start_ns, block.info.end_ns)]
-        return of_then if of_then or anything_recalled else everything
-
-    def _lay_out(self, seen: list[Seen]) -> Context:
-        parts = [self._stream.window.sink, *((block.keys, block.values) for block in seen)]
-        recalled = sum(block.origin != "window" for block in seen)
-        return self._model.lay_out(parts, [None, *(block.places for block in seen)], recalled=recalled)
-
-    def _decode(self, context: GrowingLayout, ids: list[int]) -> Generator[None, None, tuple[str, int, str]]:
-        """Prefills the question and decodes, a few tokens a step. Returns text, tokens and why it stopped."""
+    def _decode(self, context: GrowingLayout, ids: list[int], *, aloud: bool) -> Generator[None, None, str]:
+        """Prefills a question and decodes, a few tokens a step."""
         request, detokenizer = self.request, self._model.detokenizer()
         generator = torch.Generator(device=self._model.device).manual_seed(request.seed)
         choose = functools.partial(sample, temperature=request.temperature, top_p=request.top_p, generator=generator)
-        tokens, stopped = 0, "length"
-        for token in itertools.islice(self._model.generate(context, ids, choose), request.max_tokens):
-            tokens += 1
+        self._stopped = "length"
+        for count, token in enumerate(
+            itertools.islice(self._model.generate(context, ids, choose), request.max_tokens), 1
+        ):
+            self._tokens += 1
             self._first_token = self._first_token or time.perf_counter()
             if token in self._model.stop_ids or self.cancelled:
-                stopped = "cancelled" if self.cancelled else "end"
+                self._stopped = "cancelled" if self.cancelled else "end"
                 break
-            if piece := detokenizer.add(token):
+            if (piece := detokenizer.add(token)) and aloud:
                 self.emit(Delta(request_id=request.request_id, text=piece))
-            if tokens % _TOKENS_A_STEP == 0:
+            if count % _TOKENS_A_STEP == 0:
                 yield
-        if piece := detokenizer.finish():
+        if (piece := detokenizer.finish()) and aloud:
             self.emit(Delta(request_id=request.request_id, text=piece))
-        return detokenizer.text, tokens, stopped
+        return detokenizer.text
 
-    def _evidence(self, seen: list[Seen], hits: list[Hit], queries: dict[int, torch.Tensor]) -> list[Evidence]:
-        """The blocks in the context by the share of the retrieval heads' attention that each gets.
-
-        Without heads, the recalled ones by the retriever's own score.
-        """
-        if self._heads is not None and queries:
-            keys = [self._keys_of_heads(block.keys) for block in seen]
-            mass = attention_mass(self._heads.queries(queries), keys).tolist() if keys else []
-            scores = {block.info.block_id: share for block, share in zip(seen, mass, strict=True)}
-        else:
-            scores = {hit.info.block_id: hit.score for hit in hits}
-        ranked = sorted(
-            (block for block in seen if block.info.block_id in scores), key=lambda block: -scores[block.info.block_id]
-        )
-        return [
-            Evidence(
-                block_id=block.info.block_id,
-                start_ns=block.info.start_ns,
-                end_ns=block.info.end_ns,
-                score=scores[block.info.block_id],
-                origin=block.origin,
-                picture=self._tiers.picture(self._stream.name, block.info.block_id) if self.request.pictures else b"",
+    def _end(self, asked: When, hits: list[Hit], said: list[Said]) -> None:
+        """Tells the client what was said and what it rests on."""
+        now, span = time.perf_counter(), asked.span
+        seen = {block.info.block_id: block for part in said for block in part.seen}
+        self.emit(
+            AnswerEnd(
+                request_id=self.request.request_id,
+                text=said[-1].text,
+                stream=self._stream.name,
+                evidence=evidence_of(said, hits, self._picture),
+                since_ns=span.since_ns if span else None,
+                until_ns=span.until_ns if span else None,
+                gaps=self._stream.gaps(span) if span else [],
+                recalled=[block_id for block_id, block in seen.items() if block.origin == "recalled"],
+                tokens=self._tokens,
+                ttft_ms=((self._first_token or now) - self._began) * 1e3,
+                total_ms=(now - self._began) * 1e3,
+                stopped=self._stopped,
+                explanation=explanation_of(asked, hits, said, self._steps_taken) if self.request.explain else None,
             )
-            for block in ranked[:EVIDENCE_BLOCKS]
-        ]
+        )
 
-    def _keys_of_heads(self, keys: torch.Tensor) -> torch.Tensor:
-        """`[R, T, D]` float32 out of `[L, H, T, D]`."""
-        assert self._heads is not None, "only asked for where there are heads"
-        return torch.stack([keys[layer, head] for layer, head in self._heads.kv_heads]).float()
+    def _picture(self, block_id: int) -> bytes:
+        return self._tiers.picture(self._stream.name, block_id) if self.request.pictures else b""
 
-
-def _recalled(block: Block) -> Seen:
-    return Seen(block.info, "recalled", block.keys, block.values, block.places)
+    def _mark(self, step: str) -> None:
+        """Notes how long the work since the last mark took."""
+        now = time.perf_counter()
+        self._steps_taken.append(Step(name=step, ms=(now - self._marked) * 1e3))
+        self._marked = now

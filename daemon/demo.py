@@ -135,7 +135,7 @@ def as_json(asked: Asked) -> dict[str, Any]:
             {
                 "start": clock(e.start_ns),
                 "end": clock(e.end_ns),
-                "score": round(e.score, 4),
+                "use": round(e.use, 4),
                 "picture": str(picture) if picture else None,
             }
             for e, picture in rows
@@ -164,7 +164,7 @@ def draw_sheet(answers: Sequence[Asked]) -> NDArray[np.uint8]:
             picture: Any = cv2.imread(str(asked.pictures[best]))
             tile[80:368, 4:388] = picture
             e = asked.end.evidence[best]
-            label = f"{clock(e.start_ns)}-{clock(e.end_ns)} share {e.score:.2f}"
+            label = f"{clock(e.start_ns)}-{clock(e.end_ns)} used {e.use:.2f}"
             cv2.putText(tile, label, (10, 360), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
         colour = (40, 130, 30) if asked.correct else (40, 40, 200)
         cv2.putText(tile, asked.question.text, (6, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 1, cv2.LINE_AA)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..memory.block import Block, Places
+from ..memory.block import Block, BlockInfo, Places
 from ..retrieval.retriever import Hit
 from ..retrieval.retrievers.rekv import by_layers
 from .model.attention import Context, LayerwiseContext
@@ -32,7 +32,7 @@ class LayerwiseRecall:
         sink: stands first.
         recent: stands behind the recalled blocks.
         rank: the blocks to recall for a layer, from its queries `[Hq, T, D]`.
-        fetch: a hit's block, or None where it cannot be read.
+        fetch: a block, or None where it cannot be read.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class LayerwiseRecall:
         sink: Part,
         recent: Sequence[Part],
         rank: Callable[[int, Tensor], list[Hit]],
-        fetch: Callable[[Hit], Block | None],
+        fetch: Callable[[BlockInfo], Block | None],
     ) -> None:
         self._model, self._sink, self._recent = model, sink, recent
         self._rank, self._fetch = rank, fetch
@@ -65,15 +65,14 @@ class LayerwiseRecall:
 
     def _lay_out(self, layer: int, queries: Tensor) -> Context:
         self._rankings.append(self._rank(layer, queries))
-        blocks = [block for hit in self._rankings[layer] if (block := self._block(hit)) is not None]
+        blocks = [block for hit in self._rankings[layer] if (block := self._block(hit.info)) is not None]
         blocks.sort(key=lambda block: (block.start_ns, block.block_id))
         recalled = [Part(block.keys, block.values, block.places) for block in blocks]
         parts = [self._sink, *recalled, *self._recent]
         of_layer = [(part.keys[layer : layer + 1], part.values[layer : layer + 1]) for part in parts]
         return self._model.lay_out(of_layer, [part.places for part in parts], recalled=len(recalled))
 
-    def _block(self, hit: Hit) -> Block | None:
-        block_id = hit.info.block_id
-        if block_id not in self._fetched:
-            self._fetched[block_id] = self._fetch(hit)
-        return self._fetched[block_id]
+    def _block(self, info: BlockInfo) -> Block | None:
+        if info.block_id not in self._fetched:
+            self._fetched[info.block_id] = self._fetch(info)
+        return self._fetched[info.block_id]

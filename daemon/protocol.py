@@ -45,6 +45,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     pictures: bool = True
+    explain: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -104,7 +105,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """A block that stood before the model's eyes when it answered.
 
     Attributes:
-        score: its share of the retrieval heads' attention among all blocks in the context, 0 to 1.
+        use: its share of the retrieval heads' attention among all blocks in the context while the answer was
+            decoded, 0 to 1. (With `rekv`, the share of the layers that recalled it.)
+        score: its share of the retriever's score among those that were looked at; 0 in the window, and where a time
+            was looked at as a whole.
         origin: `recalled` from the memory, or in the `window`.
         picture: JPEG, empty where none was asked for.
     """
@@ -112,6 +116,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     block_id: int
     start_ns: int
     end_ns: int
+    use: float
     score: float
     origin: str
     picture: bytes = b""
@@ -124,6 +129,52 @@ class GapSpan(msgspec.Struct, frozen=True, kw_only=True):
     end_ns: int
 
 
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A block that was ranked or stood in the context.
+
+    Attributes:
+        score, use: as in `Evidence`.
+        tier: `ram`, `disk` or `window`, from where it came into the context; empty where it did not.
+    """
+
+    block_id: int
+    start_ns: int
+    end_ns: int
+    score: float
+    tier: str
+    use: float
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of an answer's work and the milliseconds that it took."""
+
+    name: str
+    ms: float
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """How an answer came about.
+
+    Attributes:
+        words: what of the question was read as a time.
+        event: what was looked up to know the time, and when it was; None where nothing was found.
+        question: as the model was asked it, with that time in the event's place.
+        present: the question says that it is about now, so nothing was recalled.
+        parts: what was answered about each part of a time that one context cannot hold.
+        candidates: best first as they were ranked, then the window's.
+    """
+
+    words: str
+    event: str
+    event_since_ns: int | None
+    event_until_ns: int | None
+    question: str
+    present: bool
+    parts: list[str]
+    candidates: list[Candidate]
+    steps: list[Step]
+
+
 class AnswerEnd(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The whole answer and what it rests on, best evidence first.
 
@@ -131,7 +182,8 @@ class AnswerEnd(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         since_ns, until_ns: the time span understood, None where it is open.
         gaps: times with no video in that span.
         recalled: ids of the blocks brought back, in time order.
-        stopped: `end`, `length` or `cancelled`.
+        stopped: `end`, `length`, `cancelled`, or `no video`: nothing was seen of the time, and the model not asked.
+        explanation: where one was asked for.
     """
 
     request_id: str
@@ -146,6 +198,7 @@ class AnswerEnd(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     ttft_ms: float
     total_ms: float
     stopped: str
+    explanation: Explanation | None = None
 
 
 class ErrorReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):

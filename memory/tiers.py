@@ -134,6 +134,11 @@ class Tiers:
         """Float32 keys `[len(heads), T, D]` of some (layer, KV head) pairs, the rest left packed."""
         return self._record(stream, block_id).unpack_keys(heads)
 
+    def in_ram(self, stream: str, block_id: int) -> bool:
+        """Whether a block can be fetched without reading the disk."""
+        with self._lock:
+            return (stream, block_id) in self._packed
+
     def picture(self, stream: str, block_id: int) -> bytes:
         """A block's JPEG, empty where it has none or it cannot be read."""
         with self._lock:

@@ -26,6 +26,20 @@ class Hit(NamedTuple):
     score: float
 
 
+class Query(NamedTuple):
+    """A question as a retriever sees it.
+
+    Attributes:
+        text: in words.
+        by_layer: its queries in each layer, `[Hq, Tq, D]`, float32, before rotary, as far as `last_layer`.
+        blank: the same of a question that asks for nothing, behind the same window.
+    """
+
+    text: str = ""
+    by_layer: dict[int, Tensor] = {}  # noqa: RUF012
+    blank: dict[int, Tensor] = {}  # noqa: RUF012
+
+
 class Retriever(Protocol):
     """Chooses the blocks of one stream. Belongs to one thread."""
 
@@ -35,16 +49,12 @@ class Retriever(Protocol):
     def parts(self, signature: Tensor) -> list[Tensor]:
         """What of a signature the index needs."""
 
-    def rank(
-        self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int], question: str = ""
-    ) -> list[Hit]:
+    def rank(self, query: Query, span: Span | None, exclude: Collection[int]) -> list[Hit]:
         """Blocks for a question, best first.
 
         Args:
-            queries: every layer's `[Hq, Tq, D]`, float32, before rotary, as far as `last_layer`.
             span: only blocks that it touches; None is all time.
             exclude: ids that stand in the context anyway.
-            question: in words, for a retriever that reads them itself.
         """
 
 

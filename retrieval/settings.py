@@ -21,6 +21,8 @@ class RetrievalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         recall_blocks: blocks brought back for a question, at most.
         span_blocks: blocks brought back for one that names a time, at most: the best, and others evenly over that
             time, so that "what happened between two and three?" is answered from all of it. 0 is as without a time.
+        span_passes: where a question is about all of a time ("what happened …?") that holds more, it is asked of each
+            of so many parts of the time, at most, and their answers are reduced to one.
         recall_tokens: tokens that they may have together.
         candidates: blocks that the index hands to the exact score.
     """
@@ -29,5 +31,6 @@ class RetrievalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     embedding: str = ""
     recall_blocks: Annotated[int, Meta(ge=0, le=1024)] = 12
     span_blocks: Annotated[int, Meta(ge=0, le=1024)] = 24
+    span_passes: Annotated[int, Meta(ge=1, le=64)] = 8
     recall_tokens: Annotated[int, Meta(ge=0)] = 16384
     candidates: Annotated[int, Meta(ge=1, le=4096)] = 48

@@ -19,7 +19,7 @@ from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
 from longwatch.retrieval.heads import RetrievalHeads
 from longwatch.retrieval.index import ClosedDay
-from longwatch.retrieval.retriever import Retriever, make_retriever
+from longwatch.retrieval.retriever import Query, Retriever, make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.timespan import Span
@@ -71,7 +71,10 @@ class Memory(NamedTuple):
         for layer, head in HEADS.heads:
             for number in (7, A_DAY + 7, 2 * A_DAY + 7):
                 asked[layer, head] += keys_of(number)[layer, head // 2, 3].float()
-        return [(hit.info.block_id, hit.score) for hit in self.retriever.rank(dict(enumerate(asked)), span, ())]
+        return [
+            (hit.info.block_id, hit.score)
+            for hit in self.retriever.rank(Query(by_layer=dict(enumerate(asked))), span, ())
+        ]
 
     def is_closed(self, day: int) -> bool:
         return isinstance(list(self.retriever.index._days.values())[day], ClosedDay)

@@ -102,7 +102,7 @@ def test_one_word_chooses_the_retriever(watched: tuple[Path, str, list[AnswerEnd
     if name == "rekv":
         # Each layer has recalled twelve, mostly not the same ones; what many recalled is the better evidence.
         assert len(answers[0].recalled) > 12
-        scores = [evidence.score for evidence in answers[0].evidence]
+        scores = [evidence.use for evidence in answers[0].evidence]
         assert scores == sorted(scores, reverse=True)
         assert 0 < scores[-1] <= scores[0] <= 1
         assert {evidence.block_id for evidence in answers[0].evidence} <= {*answers[0].recalled}

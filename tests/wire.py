@@ -30,7 +30,13 @@ Key = tuple[bytes, str]
 def answer_end(request_id: str, text: str, picture: bytes = b"jpeg") -> AnswerEnd:
     """An answer with one block of evidence and a gap."""
     evidence = Evidence(
-        block_id=7, start_ns=MARCH_2_NS, end_ns=MARCH_2_NS + 10**9, score=0.5, origin="recalled", picture=picture
+        block_id=7,
+        start_ns=MARCH_2_NS,
+        end_ns=MARCH_2_NS + 10**9,
+        use=0.5,
+        score=0.25,
+        origin="recalled",
+        picture=picture,
     )
     return AnswerEnd(
         request_id=request_id,

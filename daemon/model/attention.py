@@ -13,7 +13,7 @@ ones; the layout travels in the attention's keyword arguments, so two models nev
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -226,6 +226,19 @@ class Context:
         self._mask: Tensor | None = None
         self._pending = 0
         self.queries: dict[int, Tensor] = {}  # a layer's last queries [Hq, T, D], unrotated
+        self._watched: Mapping[int, Sequence[int]] = {}
+        self._attended = keys.new_zeros(tokens, dtype=torch.float32)
+
+    def watch(self, heads: Mapping[int, Sequence[int]]) -> None:
+        """From here on adds up what these query heads, by layer, attend to; see `attended`."""
+        self._watched = heads
+
+    def attended(self, tokens: int) -> Tensor:
+        """The attention that each of the first so many tokens got, `[tokens]` float32.
+
+        Of the last token of the question and of each token of the answer that went in since: these decide what is said.
+        """
+        return self._attended[:tokens]
 
     def begin(self, tokens: int) -> None:
         """Prepares a forward of so many new tokens: their angles, mask and room."""
@@ -234,6 +247,8 @@ class Context:
         seen = torch.arange(self.tokens + tokens, device=self._keys.device)
         self._mask = None if tokens == 1 else seen[None] <= positions[:, None]
         self._pending = tokens
+        if tokens > 1:  # a question's next piece: only its last token, which comes before the answer, counts
+            self._attended.zero_()
         if self.tokens + tokens > self._keys.shape[2]:
             more = max(tokens, self._keys.shape[2])
             self._keys, self._values = (
@@ -250,6 +265,8 @@ class Context:
         self._values[layer, :, self.tokens : end] = value[0]
         seen_keys, seen_values = self._keys[layer, None, :, :end], self._values[layer, None, :, :end]
         turned = self._rotation.turn(query, self._angles)
+        if layer in self._watched:
+            self._note(turned[0, :, -1], seen_keys[0], self._watched[layer], scaling)
         if self._mask is None:
             # One token: the query heads of a KV head stand as its rows. A sixth off a bfloat16 step on a CPU.
             grouped = turned.reshape(1, key.shape[1], -1, key.shape[3])
@@ -257,6 +274,13 @@ class Context:
         return scaled_dot_product_attention(
             turned, seen_keys, seen_values, attn_mask=self._mask, scale=scaling, enable_gqa=True
         )
+
+    def _note(self, query: Tensor, keys: Tensor, heads: Sequence[int], scaling: float) -> None:
+        """Adds a token's attention: query `[Hq, D]`, keys `[H, C, D]`, both rotated."""
+        group = query.shape[0] // keys.shape[0]
+        of_heads = keys[[head // group for head in heads]].float()
+        paid = (of_heads @ query[list(heads), :, None].float() * scaling).softmax(1).sum((0, 2))
+        self._attended += paid[: len(self._attended)]
 
     def finish(self) -> None:
         """Makes the forward's tokens part of the context."""

@@ -67,6 +67,10 @@ class Prompt:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
         return ids
 
+    def can_read(self, text: str) -> bool:
+        """Whether its tokenizer has tokens for all of a text."""
+        return self._tokenizer.unk_token_id not in self.encode(text)
+
     def _render(self, messages: list[dict[str, Any]], *, to_answer: bool) -> str:
         try:
             text: str = self._tokenizer.apply_chat_template(

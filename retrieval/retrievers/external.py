@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...memory.block import Geometry
 from ..index import SignatureIndex
-from ..retriever import Hit, best_hits
+from ..retriever import Hit, Query, best_hits
 from ..settings import RetrievalConfig
 from ..signature import SignatureLayout
 from ..timespan import Span
@@ -40,11 +40,9 @@ class ExternalRetriever:
         """The picture's vector."""
         return [self._layout.embedded(signature, self._geometry)[None]]
 
-    def rank(
-        self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int], question: str = ""
-    ) -> list[Hit]:
+    def rank(self, query: Query, span: Span | None, exclude: Collection[int]) -> list[Hit]:
         """See `Retriever.rank`."""
         wide = self._config.recall_blocks + len(exclude)
-        found = self.index.search(self.first_part, self._space.asked(self._embed(question)), wide, span)
+        found = self.index.search(self.first_part, self._space.asked(self._embed(query.text)), wide, span)
         strange = [[self._space.cosine(score) is None for score in scores] for scores in found.scores.tolist()]
         return best_hits(self.index, found._replace(block_ids=np.where(strange, -1, found.block_ids)), exclude)

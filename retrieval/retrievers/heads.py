@@ -12,7 +12,7 @@ from ...memory.block import BlockInfo
 from ...memory.errors import BlockNotFound, CorruptBlock
 from ..heads import RetrievalHeads, attention_mass
 from ..index import SignatureIndex
-from ..retriever import Hit, ReadKeys
+from ..retriever import Hit, Query, ReadKeys
 from ..settings import RetrievalConfig
 from ..signature import SignatureLayout
 from ..timespan import Span
@@ -32,11 +32,13 @@ class HeadsRetriever:
         """Each head's sub-vectors."""
         return list(self._layout.of_heads(signature))
 
-    def rank(
-        self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int], question: str = ""
-    ) -> list[Hit]:
-        """See `Retriever.rank`. Where the span holds few blocks, all of them are candidates."""
-        asked = self._heads.queries(queries)
+    def rank(self, query: Query, span: Span | None, exclude: Collection[int]) -> list[Hit]:
+        """See `Retriever.rank`. Where the span holds few blocks, all of them are candidates.
+
+        What a blank question would find as well says nothing about this one, so its mass is taken off (arXiv
+        2410.02642): the same frames draw attention whatever is asked.
+        """
+        asked = self._heads.queries(query.by_layer)
         if self.index.count(span) <= self._config.candidates + len(exclude):
             candidates = [info for info in self.index.infos(span) if info.block_id not in exclude]
         else:
@@ -44,9 +46,12 @@ class HeadsRetriever:
         candidates, keys = self._readable(candidates)
         if not candidates:
             return []
-        mass = attention_mass(asked.cpu(), keys)
-        order = mass.argsort(descending=True, stable=True).tolist()
-        return [Hit(candidates[i], float(mass[i])) for i in order]
+        lift = attention_mass(asked.cpu(), keys)
+        if query.blank:
+            lift -= attention_mass(self._heads.queries(query.blank).cpu(), keys)
+        shares = lift.clamp(min=0) / lift.clamp(min=0).sum().clamp(min=torch.finfo(lift.dtype).tiny)
+        order = lift.argsort(descending=True, stable=True).tolist()
+        return [Hit(candidates[i], float(shares[i])) for i in order]
 
     def _readable(self, candidates: list[BlockInfo]) -> tuple[list[BlockInfo], list[Tensor]]:
         """The candidates with their keys; one that the memory refuses is found no more."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...memory.block import BlockInfo
 from ..index import SignatureIndex
-from ..retriever import Hit
+from ..retriever import Hit, Query
 from ..timespan import Span
 from .external import ExternalRetriever
 from .heads import HeadsRetriever
@@ -37,13 +37,11 @@ class HybridRetriever:
         """What both need."""
         return [*self._first.parts(signature), *self._second.parts(signature)]
 
-    def rank(
-        self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int], question: str = ""
-    ) -> list[Hit]:
+    def rank(self, query: Query, span: Span | None, exclude: Collection[int]) -> list[Hit]:
         """See `Retriever.rank`."""
         infos, scores = dict[int, BlockInfo](), defaultdict[int, float](float)
         for retriever in (self._first, self._second):
-            for rank, hit in enumerate(retriever.rank(queries, span, exclude, question), 1):
+            for rank, hit in enumerate(retriever.rank(query, span, exclude), 1):
                 infos[hit.info.block_id] = hit.info
                 scores[hit.info.block_id] += 1 / (_K + rank)
         total = sum(scores.values())

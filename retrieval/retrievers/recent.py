@@ -7,7 +7,7 @@ from collections.abc import Collection
 from torch import Tensor
 
 from ..index import SignatureIndex
-from ..retriever import Hit
+from ..retriever import Hit, Query
 from ..settings import RetrievalConfig
 from ..timespan import Span
 
@@ -25,9 +25,7 @@ class RecentRetriever:
         """Nothing: times are enough."""
         return []
 
-    def rank(
-        self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int], question: str = ""
-    ) -> list[Hit]:
+    def rank(self, query: Query, span: Span | None, exclude: Collection[int]) -> list[Hit]:
         """See `Retriever.rank`."""
         count = self._config.recall_blocks + len(exclude)
         newest = self.index.newest(count) if span is None else self.index.infos(span)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...memory.block import BlockInfo, Geometry
 from ..index import SignatureIndex
-from ..retriever import Hit, best_hits
+from ..retriever import Hit, Query, best_hits
 from ..settings import RetrievalConfig
 from ..signature import SignatureLayout
 from ..timespan import Span
@@ -38,13 +38,12 @@ class RekvRetriever:
         wide = self._config.recall_blocks + len(exclude)
         return best_hits(self.index, self.index.search(layer, asked, wide, span), exclude)
 
-    def rank(
-        self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int], question: str = ""
-    ) -> list[Hit]:
+    def rank(self, query: Query, span: Span | None, exclude: Collection[int]) -> list[Hit]:
         """See `Retriever.rank`: the layers' rankings as one, for queries that are known already."""
         depth = self._config.recall_blocks
         return by_layers(
-            self.rank_layer(layer, queries[layer], span, exclude)[:depth] for layer in range(self._geometry.layers)
+            self.rank_layer(layer, query.by_layer[layer], span, exclude)[:depth]
+            for layer in range(self._geometry.layers)
         )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...memory.block import Geometry
 from ..index import SignatureIndex
-from ..retriever import Hit, best_hits
+from ..retriever import Hit, Query, best_hits
 from ..settings import RetrievalConfig
 from ..signature import SignatureLayout
 from ..timespan import Span
@@ -33,12 +33,10 @@ class SharedRetriever:
         """The mean keys, as one vector."""
         return [self._layout.mean_keys(signature, self._geometry).flatten()[None]]
 
-    def rank(
-        self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int], question: str = ""
-    ) -> list[Hit]:
+    def rank(self, query: Query, span: Span | None, exclude: Collection[int]) -> list[Hit]:
         """See `Retriever.rank`."""
         kv_heads, dim = self._geometry.kv_heads, self._geometry.head_dim
-        means = torch.stack([queries[layer].mean(1) for layer in range(self._geometry.layers)])
+        means = torch.stack([query.by_layer[layer].mean(1) for layer in range(self._geometry.layers)])
         asked = means.view(self._geometry.layers, kv_heads, -1, dim).sum(2).flatten()[None]
         wide = self._config.recall_blocks + len(exclude)
         return best_hits(self.index, self.index.search(self.first_part, asked, wide, span), exclude)

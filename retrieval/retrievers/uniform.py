@@ -7,7 +7,7 @@ from collections.abc import Collection
 from torch import Tensor
 
 from ..index import SignatureIndex
-from ..retriever import Hit
+from ..retriever import Hit, Query
 from ..settings import RetrievalConfig
 from ..timespan import Span
 
@@ -28,9 +28,7 @@ class UniformRetriever:
         """Nothing: times are enough."""
         return []
 
-    def rank(
-        self, queries: dict[int, Tensor], span: Span | None, exclude: Collection[int], question: str = ""
-    ) -> list[Hit]:
+    def rank(self, query: Query, span: Span | None, exclude: Collection[int]) -> list[Hit]:
         """See `Retriever.rank`."""
         infos = self.index.evenly(self._config.recall_blocks, span, exclude)
         return [Hit(infos[i], 1 / len(infos)) for i in _halving(len(infos))]

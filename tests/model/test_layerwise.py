@@ -73,9 +73,7 @@ def recalling(world: World, rank: Callable[[int, Tensor], list[Hit]]) -> Layerwi
     """A recall before a window of the newest blocks."""
     window = world.lm.new_window()
     recent = [WindowPart(block.keys, block.values) for block in world.ours[-NEWEST:]]
-    return LayerwiseRecall(
-        world.lm, WindowPart(*window.sink), recent, rank, lambda hit: world.ours[hit.info.block_id - 1]
-    )
+    return LayerwiseRecall(world.lm, WindowPart(*window.sink), recent, rank, lambda info: world.ours[info.block_id - 1])
 
 
 def said_by(world: World, context: LayerwiseContext, tokens: int = 6) -> tuple[Tensor, list[int]]:
@@ -220,9 +218,9 @@ def test_a_block_that_cannot_be_read_is_left_out_of_every_layer(world: World) ->
     layers, hits = world.lm.geometry.layers, [Hit(BlockInfo(7, 0, 0, 1), 0.5), Hit(world.ours[3].info, 0.5)]
     tried: list[int] = []
 
-    def fetch(hit: Hit) -> Block | None:
-        tried.append(hit.info.block_id)
-        return None if hit.info.block_id == 7 else world.ours[3]
+    def fetch(info: BlockInfo) -> Block | None:
+        tried.append(info.block_id)
+        return None if info.block_id == 7 else world.ours[3]
 
     sink = WindowPart(*world.lm.new_window().sink)
     recent = [WindowPart(block.keys, block.values) for block in world.ours[-NEWEST:]]

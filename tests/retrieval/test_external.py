@@ -14,7 +14,7 @@ from longwatch.memory.partition import Stamp
 from longwatch.retrieval.dayfile import pack_day, read_day
 from longwatch.retrieval.embedding import EmbeddingSpace
 from longwatch.retrieval.index import Day
-from longwatch.retrieval.retriever import Hit, Retriever, make_retriever
+from longwatch.retrieval.retriever import Hit, Query, Retriever, make_retriever
 from longwatch.retrieval.retrievers.hybrid import HybridRetriever
 from longwatch.retrieval.retrievers.shared import SharedRetriever
 from longwatch.retrieval.settings import RetrievalConfig
@@ -67,13 +67,13 @@ def test_external_ranks_by_cosine_whatever_the_vectors_length(dim: int) -> None:
     for question in ("7", "80", "149"):
         cosines = normalize(world.pictures, dim=1) @ normalize(world.embed(question), dim=0)
         expected = [i for i in (cosines.argsort(descending=True) + 1).tolist() if i not in (8, 9)]
-        hits = external.rank({}, None, {8, 9}, question)
+        hits = external.rank(Query(question), None, {8, 9})
         # Vectors are kept in 16 bits: what comes out may differ in cosine by a thousandth.
         best = cosines[torch.tensor(ids(hits)) - 1]
         assert (best - cosines[torch.tensor(expected[: len(hits)]) - 1]).abs().max() <= 2e-3
         assert len(hits) >= 12
         span = Span(20 * SECOND_NS, 59 * SECOND_NS)
-        assert all(21 <= i <= 60 for i in ids(external.rank({}, span, (), question)))
+        assert all(21 <= i <= 60 for i in ids(external.rank(Query(question), span, ())))
 
 
 def test_the_other_rows_of_a_signature_are_as_without_a_picture() -> None:
@@ -94,11 +94,11 @@ def test_blocks_seen_without_the_model_or_with_another_are_not_found_and_the_res
     )
     external = world.made("external", [*before[:30], *of_others[30:60], *ours[60:]], recall_blocks=90)
     for question in ("10", "45", "75"):
-        assert sorted(ids(external.rank({}, None, (), question))) == list(range(61, 91))
-    assert ids(external.rank({}, None, (), "75"))[0] == 75
+        assert sorted(ids(external.rank(Query(question), None, ()))) == list(range(61, 91))
+    assert ids(external.rank(Query("75"), None, ()))[0] == 75
     wider = layout(EmbeddingSpace(40, "ef" * 32)).signatures(world.keys, torch.randn(90, 40))
     external = world.made("external", [*wider[:60], *ours[60:]], recall_blocks=90)
-    assert sorted(ids(external.rank({}, None, (), "10"))) == list(range(61, 91))
+    assert sorted(ids(external.rank(Query("10"), None, ()))) == list(range(61, 91))
 
 
 def test_a_block_without_a_picture_is_not_found() -> None:
@@ -108,7 +108,7 @@ def test_a_block_without_a_picture_is_not_found() -> None:
     signatures[4] = layout(SPACE).signatures(world.keys[4:5])[0]
     assert signatures[4].shape == signatures[5].shape
     external = world.made("external", signatures, recall_blocks=20)
-    assert sorted(ids(external.rank({}, None, (), "5"))) == [i for i in range(1, 21) if i != 5]
+    assert sorted(ids(external.rank(Query("5"), None, ()))) == [i for i in range(1, 21) if i != 5]
 
 
 def test_an_index_file_of_another_models_vectors_finds_nothing(tmp_path: Path) -> None:
@@ -121,14 +121,14 @@ def test_an_index_file_of_another_models_vectors_finds_nothing(tmp_path: Path) -
             day.add(info, old.parts(signature))
         (tmp_path / "day").write_bytes(b"".join(pack_day(day, stamp)))
         new.index.take(read_day(tmp_path / "day", stamp, new.index.shapes))
-        assert sorted(ids(new.rank({}, None, (), "3"))) == found
+        assert sorted(ids(new.rank(Query("3"), None, ()))) == found
 
 
 def fused(apart: Sequence[Retriever], queries: dict[int, Tensor], span: Span | None, exclude: set[int]) -> list[int]:
     """The ids by the sum of 1 / (60 + rank), question "50"."""
     scores: dict[int, float] = {}
     for retriever in apart:
-        for rank, hit in enumerate(retriever.rank(queries, span, exclude, "50")):
+        for rank, hit in enumerate(retriever.rank(Query("50", queries), span, exclude)):
             scores[hit.info.block_id] = scores.get(hit.info.block_id, 0.0) + 1 / (61 + rank)
     return sorted(scores, key=lambda i: (-scores[i], i))
 
@@ -144,14 +144,16 @@ def test_hybrid_is_the_reciprocal_rank_fusion_of_both_rankings(second: str) -> N
     assert hybrid.last_layer == (HEADS.last_layer if second == "external" else None)
     apart = [world.made(name, signatures, space, candidates=40, recall_blocks=40) for name in ("heads", second)]
     queries, exclude, span = world.looking_for(20), {3, 20, 150}, Span(None, 180 * SECOND_NS)
-    hits = hybrid.rank(queries, span, exclude, "50")
+    hits = hybrid.rank(Query("50", queries), span, exclude)
     assert ids(hits) == fused(apart, queries, span, exclude)
     assert sum(hit.score for hit in hits) == pytest.approx(1.0)
-    assert ids(apart[0].rank(queries, span, exclude, "50")) != ids(apart[1].rank(queries, span, exclude, "50"))
+    assert ids(apart[0].rank(Query("50", queries), span, exclude)) != ids(
+        apart[1].rank(Query("50", queries), span, exclude)
+    )
     gone = ids(hits)[:2]
     for retriever in (hybrid, *apart):
         retriever.index.forget(gone)
-    left = ids(hybrid.rank(queries, span, exclude, "50"))
+    left = ids(hybrid.rank(Query("50", queries), span, exclude))
     assert left == fused(apart, queries, span, exclude)
     assert not {*gone} & {*left}
 
@@ -166,7 +168,7 @@ def test_without_calibration_hybrid_takes_the_mean_keys_beside_the_pictures() ->
         for info, signature in zip(world.infos, signatures, strict=True):
             made[-1].index.add(info, made[-1].parts(signature))
     queries = {layer: torch.randn(4, 5, 16, generator=world.generator) for layer in range(3)}
-    assert ids(made[0].rank(queries, None, (), "50")) == fused(made[1:], queries, None, set())
+    assert ids(made[0].rank(Query("50", queries), None, ())) == fused(made[1:], queries, None, set())
     assert made[0].last_layer is None
 
 

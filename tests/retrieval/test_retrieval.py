@@ -14,7 +14,7 @@ from longwatch.retrieval.budget import over_span, within_budget
 from longwatch.retrieval.errors import CalibrationError
 from longwatch.retrieval.heads import RetrievalHeads, attention_mass, outlying
 from longwatch.retrieval.index import SignatureIndex
-from longwatch.retrieval.retriever import Hit, Retriever, make_retriever
+from longwatch.retrieval.retriever import Hit, Query, Retriever, make_retriever
 from longwatch.retrieval.retrievers.shared import SharedRetriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
@@ -96,11 +96,11 @@ def test_a_span_narrows_the_search_to_the_blocks_that_it_touches() -> None:
     world = World(200)
     retriever = world.retriever(candidates=8)
     span = Span(50 * SECOND_NS, 90 * SECOND_NS)
-    hits = retriever.rank(world.looking_for(150), span, ())
+    hits = retriever.rank(Query(by_layer=world.looking_for(150)), span, ())
     assert hits
     assert all(50 <= hit.info.block_id - 1 <= 90 for hit in hits)
-    assert retriever.rank(world.looking_for(70), span, ())[0].info.block_id == 70
-    assert retriever.rank(world.looking_for(70), Span(900 * SECOND_NS, None), ()) == []
+    assert retriever.rank(Query(by_layer=world.looking_for(70)), span, ())[0].info.block_id == 70
+    assert retriever.rank(Query(by_layer=world.looking_for(70)), Span(900 * SECOND_NS, None), ()) == []
 
 
 def test_heads_rank_first_what_scoring_every_block_ranks_first() -> None:
@@ -110,12 +110,12 @@ def test_heads_rank_first_what_scoring_every_block_ranks_first() -> None:
     for block_id in range(10, 500, 35):
         queries = world.looking_for(block_id, strength=3.0)
         mass = attention_mass(HEADS.queries(queries), [world.read_keys(i.block_id) for i in world.infos])
-        assert retriever.rank(queries, None, ())[0].info.block_id == int(mass.argmax()) + 1
+        assert retriever.rank(Query(by_layer=queries), None, ())[0].info.block_id == int(mass.argmax()) + 1
 
 
 def test_what_stands_in_the_window_is_not_recalled() -> None:
     world = World(200)
-    hits = world.retriever(candidates=20).rank(world.looking_for(10), None, {10, 11})
+    hits = world.retriever(candidates=20).rank(Query(by_layer=world.looking_for(10)), None, {10, 11})
     assert hits
     assert not {10, 11} & {hit.info.block_id for hit in hits}
 
@@ -123,7 +123,7 @@ def test_what_stands_in_the_window_is_not_recalled() -> None:
 def test_the_order_after_a_rebuild_is_the_same() -> None:
     world = World(300, seed=6)
     queries = world.looking_for(42)
-    ranked = [world.retriever(candidates=32).rank(queries, None, ()) for _ in range(2)]
+    ranked = [world.retriever(candidates=32).rank(Query(by_layer=queries), None, ()) for _ in range(2)]
     assert ranked[0] == ranked[1]
 
 
@@ -135,21 +135,21 @@ def test_a_forgotten_day_is_found_no_more_and_the_others_are() -> None:
     retriever = world.retriever()
     retriever.index.forget(range(1, 21))
     assert [info.block_id for info in retriever.index.infos()] == list(range(21, 41))
-    assert all(hit.info.block_id > 20 for hit in retriever.rank(world.looking_for(5), None, ()))
+    assert all(hit.info.block_id > 20 for hit in retriever.rank(Query(by_layer=world.looking_for(5)), None, ()))
 
 
 def test_forgetting_blocks_of_a_day_leaves_the_index_as_if_they_had_never_come() -> None:
     world, gone = World(60), (20, 21, 40)
     queries = world.looking_for(20)
     forgetful = world.retriever(candidates=60)
-    assert forgetful.rank(queries, None, ())[0].info.block_id == 20
+    assert forgetful.rank(Query(by_layer=queries), None, ())[0].info.block_id == 20
     forgetful.index.forget(gone)
     world.infos = [info for info in world.infos if info.block_id not in gone]
     never = make_retriever(RetrievalConfig(candidates=60), SignatureLayout(HEADS), GEOMETRY, world.read_keys)
     signatures = SignatureLayout(HEADS).signatures(world.keys)
     for info in world.infos:
         never.index.add(info, never.parts(signatures[info.block_id - 1]))
-    assert forgetful.rank(queries, None, ()) == never.rank(queries, None, ())
+    assert forgetful.rank(Query(by_layer=queries), None, ()) == never.rank(Query(by_layer=queries), None, ())
     searched = [retriever.index.search(0, torch.eye(16), 200) for retriever in (forgetful, never)]
     assert np.array_equal(searched[0].block_ids, searched[1].block_ids)
     assert np.array_equal(searched[0].scores, searched[1].scores)
@@ -158,7 +158,7 @@ def test_forgetting_blocks_of_a_day_leaves_the_index_as_if_they_had_never_come()
 def test_rekv_shared_ranks_by_mean_key_and_mean_query_over_all_heads() -> None:
     world = World(120, seed=8)
     queries = {layer: torch.randn(4, 5, 16, generator=world.generator) for layer in range(3)}
-    hits = world.retriever("rekv-shared", recall_blocks=5).rank(queries, None, {3})
+    hits = world.retriever("rekv-shared", recall_blocks=5).rank(Query(by_layer=queries), None, {3})
     score = torch.zeros(120)
     for layer in range(3):
         mean_query = queries[layer].mean(1).view(2, 2, 16).sum(1)
@@ -168,7 +168,7 @@ def test_rekv_shared_ranks_by_mean_key_and_mean_query_over_all_heads() -> None:
 
 
 def test_recent_takes_the_newest_that_are_not_in_the_window() -> None:
-    hits = World(30).retriever("recent", recall_blocks=3).rank({}, None, {30, 29})
+    hits = World(30).retriever("recent", recall_blocks=3).rank(Query(), None, {30, 29})
     assert [hit.info.block_id for hit in hits] == [28, 27, 26]
 
 
@@ -179,7 +179,7 @@ def test_without_calibration_heads_fall_back_to_rekv_shared() -> None:
 
 
 def test_a_budget_of_tokens_ends_the_list() -> None:
-    hits = World(30).retriever("recent", recall_blocks=20).rank({}, None, ())
+    hits = World(30).retriever("recent", recall_blocks=20).rank(Query(), None, ())
     assert len(within_budget(hits, 20, 13)) == 2
     assert len(within_budget(hits, 4, 1000)) == 4
 

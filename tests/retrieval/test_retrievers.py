@@ -9,7 +9,7 @@ import torch
 
 from longwatch.memory.block import BlockInfo
 from longwatch.retrieval.index import SignatureIndex
-from longwatch.retrieval.retriever import Hit
+from longwatch.retrieval.retriever import Hit, Query
 from longwatch.retrieval.retrievers.rekv import RekvRetriever, by_layers
 from longwatch.retrieval.timespan import Span
 
@@ -54,7 +54,7 @@ def test_uniform_takes_blocks_evenly_over_all_time_first_and_last_with_them(coun
     world = World(400)
     days = [i * DAY_NS // 150 for i in range(400)]
     world.infos = [info._replace(start_ns=ns, end_ns=ns) for info, ns in zip(world.infos, days, strict=True)]
-    hits = world.retriever("uniform", recall_blocks=count).rank({}, None, {400, 399})
+    hits = world.retriever("uniform", recall_blocks=count).rank(Query(), None, {400, 399})
     ids = sorted(hit.info.block_id for hit in hits)
     assert len(set(ids)) == count
     assert ids[0] == 1
@@ -64,7 +64,7 @@ def test_uniform_takes_blocks_evenly_over_all_time_first_and_last_with_them(coun
 
 
 def test_the_first_of_uniform_lie_about_evenly_too() -> None:
-    hits = World(160).retriever("uniform", recall_blocks=16).rank({}, None, ())
+    hits = World(160).retriever("uniform", recall_blocks=16).rank(Query(), None, ())
     for count in (4, 8):
         ids = [0, *sorted(hit.info.block_id for hit in hits[:count]), 161]
         assert max(later - earlier for earlier, later in pairwise(ids)) <= 1.6 * 160 / count
@@ -72,9 +72,9 @@ def test_the_first_of_uniform_lie_about_evenly_too() -> None:
 
 def test_uniform_keeps_to_the_span_and_takes_all_of_a_short_one() -> None:
     retriever = World(200).retriever("uniform", recall_blocks=6)
-    ids = [hit.info.block_id for hit in retriever.rank({}, Span(50 * SECOND_NS, 90 * SECOND_NS), {51, 91})]
+    ids = [hit.info.block_id for hit in retriever.rank(Query(), Span(50 * SECOND_NS, 90 * SECOND_NS), {51, 91})]
     assert sorted(ids) == [52, 60, 67, 75, 82, 90]
-    few = retriever.rank({}, Span(50 * SECOND_NS, 52 * SECOND_NS), {52})
+    few = retriever.rank(Query(), Span(50 * SECOND_NS, 52 * SECOND_NS), {52})
     assert sorted(hit.info.block_id for hit in few) == [51, 53]
-    assert retriever.rank({}, Span(900 * SECOND_NS, None), ()) == []
+    assert retriever.rank(Query(), Span(900 * SECOND_NS, None), ()) == []
     assert SignatureIndex([]).evenly(4, None, ()) == []

@@ -1,0 +1,142 @@
+"""`Recall`: which blocks stand before the model's eyes for a question, and how they are brought there."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..memory.block import Block, BlockInfo, Places
+from ..memory.errors import BlockNotFound, CorruptBlock
+from ..memory.tiers import Tiers
+from ..retrieval.budget import over_span, within_budget
+from ..retrieval.retriever import Hit, Query
+from ..retrieval.retrievers.rekv import RekvRetriever
+from ..retrieval.settings import RetrievalConfig
+from ..retrieval.timespan import Span
+from .layerwise import LayerwiseRecall, Part
+from .log import get_logger
+from .model.attention import Context
+from .model.video_lm import VideoLM
+from .stream import Stream
+
+BLANK = "what?"  # asks for nothing, so what it finds says nothing about a question
+_log = get_logger("recall")
+
+
+class Seen(NamedTuple):
+    """A block in the context, with its keys and values `[L, H, T, D]`.
+
+    Attributes:
+        origin: `recalled` or `window`, as in `Evidence`.
+        tier: where it came from: `ram`, `disk` or `window`.
+    """
+
+    info: BlockInfo
+    origin: str
+    tier: str
+    keys: Tensor
+    values: Tensor
+    places: Places | None
+
+
+class Recall:
+    """One question's recall from one stream; belongs to the engine's thread.
+
+    Raises:
+        StorageError: (its methods) the memory cannot be read.
+    """
+
+    def __init__(self, stream: Stream, model: VideoLM, tiers: Tiers, config: RetrievalConfig) -> None:
+        self._stream, self._model, self._tiers, self._config = stream, model, tiers, config
+        self.in_window = frozenset(block.block_id for block in stream.window.blocks)
+
+    def query(self, text: str) -> Query:
+        """The question run through the model as far as the retriever wants it, and a blank one beside it."""
+        last_layer = self._stream.retriever.last_layer
+        if last_layer == -1:
+            return Query(text)
+        asked, blank = (
+            self._model.ask(self._stream.window, self._model.prompt.question_ids(words), last_layer).by_layer
+            for words in (text, BLANK)
+        )
+        return Query(text, asked, blank)
+
+    def rank(self, query: Query, span: Span | None) -> list[Hit]:
+        """Blocks outside the window, best first."""
+        return self._stream.retriever.rank(query, span, self.in_window)
+
+    def blocks(self, span: Span) -> list[BlockInfo]:
+        """Every block that shows something of a time, in order of arrival, those in the window too."""
+        return [info for info in self._stream.retriever.index.infos(span) if not info.gap]
+
+    def fitting(self, hits: list[Hit], span: Span | None) -> list[Hit]:
+        """What of a ranking is recalled: the best, and of a named time blocks from all of it."""
+        config = self._config
+        if span is None or not config.span_blocks:
+            return within_budget(hits, config.recall_blocks, config.recall_tokens)
+        infos = [info for info in self._stream.retriever.index.infos(span) if info.block_id not in self.in_window]
+        return over_span(hits, infos, self.room(infos))
+
+    def room(self, infos: list[BlockInfo]) -> int:
+        """How many blocks of a named time fit; 0 where it is treated as any other."""
+        largest = max((info.tokens for info in infos), default=1)
+        return min(self._config.span_blocks, max(1, self._config.recall_tokens // largest))
+
+    def fetch(self, infos: list[BlockInfo]) -> list[Seen]:
+        """Blocks from the memory in time order; a damaged one is left out and said so."""
+        with self._tiers.pinned(self._stream.name, [info.block_id for info in infos]):
+            found = [seen for info in infos if (seen := self._one(info)) is not None]
+        return sorted(found, key=lambda seen: (seen.info.start_ns, seen.info.block_id))
+
+    def recent(self, span: Span | None, *, anything_recalled: bool) -> list[Seen]:
+        """The window's blocks that bear on the question: all of them, or where it names a time, those of that time.
+
+        Where the memory holds nothing of that time, the window stands for what there is.
+        """
+        window = self._stream.window
+        known = self._stream.retriever.index.by_id([block.block_id for block in window.blocks])
+        infos = {info.block_id: info for info in known}
+        everything = [
+            Seen(infos[part.block_id], "window", "window", part.keys, part.values, part.places)
+            for part in window.parts()
+            if part.block_id in infos
+        ]
+        if span is None:
+            return everything
+        of_then = [block for block in everything if span.touches(block.info.start_ns, block.info.end_ns)]
+        return of_then if of_then or anything_recalled else everything
+
+    def lay_out(self, seen: list[Seen]) -> Context:
+        """`sink | recalled | window`."""
+        parts = [self._stream.window.sink, *((block.keys, block.values) for block in seen)]
+        recalled = sum(block.origin != "window" for block in seen)
+        return self._model.lay_out(parts, [None, *(block.places for block in seen)], recalled=recalled)
+
+    def by_layer(self, retriever: RekvRetriever, span: Span | None) -> LayerwiseRecall:
+        """As `rank`, `fitting` and `fetch`, for each layer when its turn comes."""
+        infos = retriever.index.infos(span) if span else []
+        recent = self.recent(span, anything_recalled=any(info.block_id not in self.in_window for info in infos))
+
+        def rank(layer: int, queries: Tensor) -> list[Hit]:
+            return self.fitting(retriever.rank_layer(layer, queries, span, self.in_window), span)
+
+        parts = [Part(block.keys, block.values, block.places) for block in recent]
+        return LayerwiseRecall(self._model, Part(*self._stream.window.sink), parts, rank, self._block)
+
+    def _one(self, info: BlockInfo) -> Seen | None:
+        tier = "ram" if self._tiers.in_ram(self._stream.name, info.block_id) else "disk"
+        block = self._block(info)
+        return None if block is None else recalled(block, tier)
+
+    def _block(self, info: BlockInfo) -> Block | None:
+        try:
+            return self._tiers.fetch(self._stream.name, [info.block_id])[0]
+        except (CorruptBlock, BlockNotFound) as exc:  # or forgotten since it was ranked
+            _log.warning("block left out", stream=self._stream.name, error=str(exc))
+            return None
+
+
+def recalled(block: Block, tier: str) -> Seen:
+    """A block that came from the memory."""
+    return Seen(block.info, "recalled", tier, block.keys, block.values, block.places)
