@@ -24,7 +24,6 @@ from ..memory.retention import Limit, days_to_drop, days_to_fade
 from ..memory.settings import FadeStep
 from ..memory.tiers import Tiers
 from ..retrieval.errors import RetrievalError
-from ..retrieval.heads import RetrievalHeads
 from ..retrieval.retriever import make_retriever
 from ..retrieval.signature import SignatureLayout
 from ..retrieval.timespan import Span
@@ -33,6 +32,7 @@ from .capture.settings import SourceConfig
 from .config import DaemonConfig, convert
 from .errors import DaemonError, StreamExists, StreamUnknown
 from .log import get_logger
+from .model.calibration import Calibration
 from .model.video_lm import VideoLM
 from .protocol import Ask, ErrorReply, Forget, Forgotten, StatusReply
 from .server import Emit
@@ -50,14 +50,15 @@ class Engine:
     """Owns the model, the streams and the answers under way.
 
     Args:
-        heads: the model's retrieval heads, or None where it has no calibration.
+        calibration: what is known of the model's retrieval heads; None where it has none.
         publish: takes events; called on the engine's and the feeders' threads.
     """
 
     def __init__(
-        self, config: DaemonConfig, model: VideoLM, tiers: Tiers, heads: RetrievalHeads | None, publish: Publish
+        self, config: DaemonConfig, model: VideoLM, tiers: Tiers, calibration: Calibration | None, publish: Publish
     ) -> None:
-        self._config, self._model, self._tiers, self._heads = config, model, tiers, heads
+        self._config, self._model, self._tiers, self._calibration = config, model, tiers, calibration
+        self._heads = heads = None if calibration is None else calibration.retrieval_heads
         self._publish = publish
         self._layout = SignatureLayout(heads)
         tiers.on_damage = self._tell_damage
@@ -341,6 +342,7 @@ class Engine:
             layout=self._layout,
             publish=self._publish,
             arrived=self._something_to_do.set,
+            foreign_until=0 if self._calibration is None else self._calibration.foreign.get(name, 0),
         )
         self._streams[name] = stream
         self._turns.append(name)
@@ -359,4 +361,7 @@ class Engine:
 
     def _retriever_name(self) -> str:
         name = self._config.retrieval.retriever
-        return "rekv (the model has no calibration)" if name == "heads" and self._heads is None else name
+        if name != "heads" or self._heads is not None:
+            return name
+        why = "the model has no calibration" if self._calibration is None else "no head of the model finds well enough"
+        return f"rekv ({why})"

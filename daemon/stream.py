@@ -26,6 +26,7 @@ from .model.token_gate import runs
 from .model.video_lm import VideoLM
 from .pastdays import PastDays
 from .protocol import GapSpan, StreamStatus
+from .signatures import Signatures
 
 Publish = Callable[[str, str, int, int, str], None]
 _LIVE_INBOX, _FILE_INBOX = 4, 64
@@ -54,6 +55,7 @@ class Stream:
         retriever: this stream's own; it is rebuilt here from what the store holds.
         publish: told of blocks, gaps and changes of state.
         arrived: called from the feeder whenever there is something to do.
+        foreign_until: the newest block whose signature was made for other retrieval heads.
 
     Raises:
         FingerprintMismatch: the store holds this stream as another model saw it.
@@ -70,10 +72,12 @@ class Stream:
         layout: SignatureLayout,
         publish: Publish,
         arrived: Callable[[], None],
+        foreign_until: int = 0,
     ) -> None:
         self.name, self.config = name, config
         self.retriever = retriever
-        self.past_days = PastDays(name, tiers, retriever)
+        signatures = Signatures(name, tiers, layout, model.geometry, foreign_until)
+        self.past_days = PastDays(name, tiers, retriever, signatures)
         self.window: Window = model.new_window()
         self._model, self._tiers, self._layout = model, tiers, layout
         self._publish, self._arrived = publish, arrived

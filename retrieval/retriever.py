@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..memory.block import BlockInfo, Geometry
 from ..memory.errors import BlockNotFound, CorruptBlock
-from .heads import RetrievalHeads, attention_mass
+from .heads import RetrievalHeads
 from .index import SignatureIndex
 from .settings import RetrievalConfig
 from .signature import SignatureLayout
@@ -75,9 +75,8 @@ class HeadsRetriever:
         candidates, keys = self._readable(candidates)
         if not candidates:
             return []
-        mass = attention_mass(asked.cpu(), keys)
-        order = mass.argsort(descending=True, stable=True).tolist()
-        return [Hit(candidates[i], float(mass[i])) for i in order]
+        order, shares = self._heads.order(asked.cpu(), keys)
+        return [Hit(candidates[i], shares[i]) for i in order]
 
     def _readable(self, candidates: list[BlockInfo]) -> tuple[list[BlockInfo], list[Tensor]]:
         """The candidates with their keys; one that the memory refuses is found no more."""

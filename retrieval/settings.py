@@ -19,6 +19,8 @@ class RetrievalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             time, so that "what happened between two and three?" is answered from all of it. 0 is as without a time.
         recall_tokens: tokens that they may have together.
         candidates: blocks that the index hands to the exact score.
+        calibrate: look for the retrieval heads of a model that has no calibration, at its first start; else it is
+            ranked by mean keys.
     """
 
     retriever: Literal["heads", "rekv", "recent"] = "heads"
@@ -26,3 +28,4 @@ class RetrievalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     span_blocks: Annotated[int, Meta(ge=0, le=1024)] = 24
     recall_tokens: Annotated[int, Meta(ge=0)] = 16384
     candidates: Annotated[int, Meta(ge=1, le=4096)] = 48
+    calibrate: bool = True

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..memory.block import Geometry
 from .heads import RetrievalHeads, outlying
 
 
@@ -25,6 +26,11 @@ class SignatureLayout:
 
     heads: RetrievalHeads | None
     sub_vectors: int = 8
+
+    def rows(self, geometry: Geometry) -> int:
+        """How many vectors a signature of this layout has."""
+        of_heads = 0 if self.heads is None else len(self.heads.heads) * self.sub_vectors
+        return of_heads + geometry.layers * geometry.kv_heads
 
     def signatures(self, keys: Tensor) -> Tensor:
         """Signatures `[n, R·S + L·H, D]` (float16, CPU) of n blocks' keys `[n, L, H, T, D]`."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -26,6 +26,31 @@ transformers_logging.set_verbosity_error()
 EMBEDDED = Path(__file__).parent / "embedded"
 _SUPPORTED = "llava_onevision"
 _UNUSED = (".head.", "post_layernorm", "image_newline")  # weights that a stream never runs through
+
+
+class Family(Protocol):
+    """What `VideoLM` runs.
+
+    Attributes:
+        text, head: transformers' text model, and what makes logits of its hidden states.
+        tokenizer, prompt: its own.
+        stop_ids: tokens that end an answer.
+        fingerprint: hex digest of weights and configuration.
+        description: a line for logs and status.
+        preprocessor: makes pixels of frames; None for a model without eyes.
+    """
+
+    text: Any
+    head: Any
+    tokenizer: Any
+    prompt: Prompt
+    stop_ids: frozenset[int]
+    fingerprint: str
+    description: str
+    preprocessor: Preprocessor | None
+
+    def see(self, pixels: Tensor) -> Tensor:
+        """Preprocessed pictures `[N, 3, height, width]` → visual tokens `[N, V, hidden]`."""
 
 
 class LlavaOnevision:
@@ -61,11 +86,12 @@ class LlavaOnevision:
         _refuse_holes(name, loading["missing_keys"])
         self.text: Any = self.model.model.language_model
         self.head: Any = self.model.lm_head
-        self.preprocessor = Preprocessor(preprocessor)
+        self.preprocessor: Preprocessor | None = Preprocessor(preprocessor)
         video_token = self.tokenizer.convert_ids_to_tokens(config.video_token_index)
         self.prompt = Prompt(self.tokenizer, self._chat_template(name), video_token)
         self.stop_ids = self._stop_ids() | self.prompt.stop_ids
         self.fingerprint = _fingerprint(name)
+        self.description = describe(config)
 
     @torch.inference_mode()
     def see(self, pixels: Tensor) -> Tensor:
