@@ -23,7 +23,7 @@ from .capture.scene import Scene
 from .model.video_lm import VideoLM
 from .written_log import CALM, KINDS, THINGS, write_log
 
-_LINE_NS = 20 * SECOND_NS
+LINE_NS = 20 * SECOND_NS
 
 
 class Needle(NamedTuple):
@@ -119,8 +119,12 @@ class SceneNeedles:
 
 
 def text_inputs(model: VideoLM, lines: Sequence[str], first_ns: int = 0) -> Iterator[Tensor]:
-    """A block for each line, twenty seconds apart."""
-    return (model.text_inputs(first_ns + i * _LINE_NS, f" {line}\n") for i, line in enumerate(lines))
+    """A block for each line behind its clock, twenty seconds apart."""
+    prompt = model.prompt
+    return (
+        model.text_inputs(prompt.clock_ids(first_ns + i * LINE_NS) + prompt.encode(f" {line}\n"))
+        for i, line in enumerate(lines)
+    )
 
 
 def sought(question: Question) -> tuple[tuple[int, ...], ...]:

@@ -124,9 +124,9 @@ class VideoLM:
         return self._embed(self.prompt.gap_ids(start_ns, end_ns))[None]
 
     @torch.inference_mode()
-    def text_inputs(self, time_ns: int, text: str) -> Tensor:
-        """A block of words behind its clock: `[1, T, hidden]`."""
-        return self._embed(self.prompt.clock_ids(time_ns) + self.prompt.encode(text))[None]
+    def text_inputs(self, ids: Sequence[int]) -> Tensor:
+        """A block of words: `[1, T, hidden]`."""
+        return self._embed(ids)[None]
 
     @torch.inference_mode()
     def prefill_blocks(self, inputs: Tensor, window: Window, places: Places | None = None) -> tuple[Tensor, Tensor]:
