@@ -49,12 +49,13 @@ CALM = (
 
 
 class Fact(NamedTuple):
-    """A question that one line of a log answers."""
+    """A question that one line of a log answers, which tells of a thing."""
 
     kind: str
     question: str
     answer: str
     line: int
+    thing: str
 
 
 class Event(NamedTuple):
@@ -105,7 +106,7 @@ def write_log(
     for event in events:
         written[event.line] = event.told
         fitting = [(kind, KINDS[kind]) for kind in kinds if KINDS[kind].verb == event.verb]
-        facts += [Fact(kind, of.ask(event), of.answer(event), event.line) for kind, of in fitting]
+        facts += [Fact(kind, of.ask(event), of.answer(event), event.line, event.thing) for kind, of in fitting]
     times = Counter(fact.question for fact in facts)
     return written, [fact for fact in facts if times[fact.question] == 1]
 
