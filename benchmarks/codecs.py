@@ -28,7 +28,7 @@ from remembered import FADED, FIRST_SEED, GATED, QUANTO, Quanto, Taken, Yard, on
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from text_log import TextLog, weights
+from text_log import TextLog
 from wheels import FOLDER
 
 from longwatch.memory.block import Block
@@ -95,7 +95,7 @@ def run(yards: int, folder: Path, progress: Progress) -> list[dict[str, object]]
     task = progress.add_task("logs", total=LOGS + len(NAMES))
     logs = []
     for seed in range(1, 1 + LOGS):
-        logs.append(TextLog(weights(folder), seed=seed))
+        logs.append(TextLog(folder, seed=seed))
         progress.advance(task)
     texts = {}
     for name in NAMES:

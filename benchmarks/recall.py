@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
+import log_recall
 import numpy as np
 import torch
 from harness import Rig, rig
@@ -249,8 +250,12 @@ def main() -> None:
     parser.add_argument("--busy", type=float, default=0.12)
     parser.add_argument("--each", type=int, default=12, help="questions of each kind")
     parser.add_argument("--blocks", type=int, default=RetrievalConfig().recall_blocks, help="blocks that are recalled")
+    parser.add_argument("--text-log", type=int, metavar="BLOCKS", help="a log in words instead; see log_recall.py")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.text_log is not None:
+        log_recall.show(options.text_log, as_json=options.json)
+        return
     console = Console(stderr=True)
     with Progress(console=console, transient=True) as progress:
         rows = run(options.hours, options, progress)

@@ -33,6 +33,7 @@ from longwatch.daemon.model.calibration import load_heads
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.pastdays import PastDays
+from longwatch.daemon.signatures import Signatures
 from longwatch.memory.block import Block, BlockInfo
 from longwatch.memory.codec.registry import CODECS
 from longwatch.memory.partition import Entry
@@ -144,7 +145,8 @@ def restore(folder: Path, name: str, from_lmdb: bool) -> dict[str, Any]:
         for info, signature in memory.tiers.signatures(STREAM):
             retriever.index.add(info, retriever.parts(signature))
     else:
-        PastDays(STREAM, memory.tiers, retriever).restore()
+        signatures = Signatures(STREAM, memory.tiers, memory.layout, memory.model.geometry)
+        PastDays(STREAM, memory.tiers, retriever, signatures).restore()
     seconds = time.perf_counter() - began
     rss, own = _resident(process)
     queries = memory.model.ask(memory.model.new_window(), memory.model.prompt.question_ids("is it there?"))

@@ -1,4 +1,4 @@
-"""The command line. `serve`, `demo`, `scene` and `doctor` start the daemon's own programs; the rest are clients."""
+"""The command line. `serve`, `demo`, `scene`, `doctor`, `calibrate` start the daemon's programs; others ask it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import tzinfo
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional, Unpack
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional, Unpack
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from . import pictures, report
 from .client import AskOptions, Client
 from .errors import BadTime, ClientError
 from .when import clock, in_words, parse_span, parse_zone
+
+if TYPE_CHECKING:
+    from ..daemon.config import DaemonConfig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 streams_app = typer.Typer(no_args_is_help=True, help="The streams that a daemon watches.")
@@ -88,13 +91,8 @@ def scene(
 @app.command()
 def validate(config: Path) -> None:
     """Checks a configuration file and says in one sentence what is wrong."""
-    from ..daemon.config import load_config
-
-    try:
-        found = load_config(config)
-    except DaemonError as exc:
-        _fail(str(exc), 2)
-    out.print(f"{config}: in order; watches {', '.join(sorted(found.streams)) or 'no streams yet'}", soft_wrap=True)
+    streams = sorted(_checked(config).streams)
+    out.print(f"{config}: in order; watches {', '.join(streams) or 'no streams yet'}", soft_wrap=True)
 
 
 @app.command()
@@ -106,6 +104,20 @@ def doctor(
     """Examines this machine, the model and every value of the memory, while no daemon runs on it."""
     options = [*(["--repair"] if repair else []), *(["--json"] if as_json else [])]
     _become("longwatch.daemon.doctor", str(config), *options)
+
+
+@app.command()
+def calibrate(
+    config: Path,
+    needles: Annotated[Optional[str], typer.Option(help="text or scenes; else what the model can read")] = None,  # noqa: UP045
+    as_json: AsJson = False,
+) -> None:
+    """Finds the model's retrieval heads with planted needles, while no daemon runs on its memory."""
+    if needles not in (None, "text", "scenes"):
+        _fail(f"--needles: {needles} is neither text nor scenes", 2)
+    _checked(config)
+    options = [*([] if needles is None else ["--needles", needles]), *(["--json"] if as_json else [])]
+    _become("longwatch.daemon.calibrate", str(config), *options)
 
 
 @app.command()
@@ -262,6 +274,16 @@ def main() -> None:
         app()
     except ClientError as exc:
         _fail(str(exc), exc.exit_code)
+
+
+def _checked(config: Path) -> DaemonConfig:
+    """A configuration file, told to be wrong before anything heavy loads."""
+    from ..daemon.config import load_config
+
+    try:
+        return load_config(config)
+    except DaemonError as exc:
+        _fail(str(exc), 2)
 
 
 def _become(module: str, *arguments: str) -> NoReturn:

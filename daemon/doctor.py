@@ -53,22 +53,23 @@ def examine_machine(config: DaemonConfig) -> Iterator[Finding]:
 
 def examine_model(config: DaemonConfig) -> tuple[Finding, str]:
     """Loads the model. Returns what was found, and its fingerprint, empty where it cannot be loaded."""
-    from .model.calibration import load_heads
+    from .model.calibration import find
     from .model.image_text import ImageText
     from .model.video_lm import VideoLM
 
     try:
         model = VideoLM.load(config.model)
-        heads = load_heads(config.model.name, model.fingerprint)
+        found = find(config.model.name, model.fingerprint, Path(config.memory.folder))
         if config.retrieval.embedding:
             ImageText(config.retrieval.embedding, model.device, model.dtype)
     except (DaemonError, RetrievalError) as exc:
         return Finding("model", "bad", str(exc)), ""
     said = f"{model.description} on {model.device}"
-    if heads is None:
-        return Finding("model", "note", f"{said}; no calibration: blocks are ranked by mean keys"), model.fingerprint
-    named = ", ".join(f"{layer}.{head}" for layer, head in heads.heads)
-    return Finding("model", "ok", f"{said}; retrieval heads {named}"), model.fingerprint
+    if found is None:
+        return Finding("model", "note", f"{said}; no calibration yet: run longwatch calibrate"), model.fingerprint
+    if not found.good:
+        return Finding("model", "note", f"{said}; {found}: ranked by mean keys instead"), model.fingerprint
+    return Finding("model", "ok", f"{said}; {found}"), model.fingerprint
 
 
 def examine_memory(

@@ -24,7 +24,6 @@ from ..memory.retention import Limit, days_to_drop, days_to_fade
 from ..memory.settings import FadeStep
 from ..memory.tiers import Tiers
 from ..retrieval.errors import RetrievalError
-from ..retrieval.heads import RetrievalHeads
 from ..retrieval.retriever import make_retriever
 from ..retrieval.signature import SignatureLayout
 from ..retrieval.timespan import Span
@@ -33,6 +32,7 @@ from .capture.settings import SourceConfig
 from .config import DaemonConfig, convert
 from .errors import DaemonError, StreamExists, StreamUnknown
 from .log import get_logger
+from .model.calibration import Calibration
 from .model.image_text import ImageText
 from .model.video_lm import VideoLM
 from .protocol import Ask, ErrorReply, Forget, Forgotten, StatusReply
@@ -51,7 +51,7 @@ class Engine:
     """Owns the model, the streams and the answers under way.
 
     Args:
-        heads: the model's retrieval heads, or None where it has no calibration.
+        calibration: what is known of the model's retrieval heads; None where it has none.
         publish: takes events; called on the engine's and the feeders' threads.
         embedding: the image-text model, or None where none is configured.
     """
@@ -61,11 +61,12 @@ class Engine:
         config: DaemonConfig,
         model: VideoLM,
         tiers: Tiers,
-        heads: RetrievalHeads | None,
+        calibration: Calibration | None,
         publish: Publish,
         embedding: ImageText | None = None,
     ) -> None:
-        self._config, self._model, self._tiers, self._heads = config, model, tiers, heads
+        self._config, self._model, self._tiers, self._calibration = config, model, tiers, calibration
+        self._heads = heads = None if calibration is None else calibration.retrieval_heads
         self._publish, self._embedding = publish, embedding
         self._layout = SignatureLayout(heads, embedding=None if embedding is None else embedding.space)
         tiers.on_damage = self._tell_damage
@@ -351,6 +352,7 @@ class Engine:
             embedding=self._embedding,
             publish=self._publish,
             arrived=self._something_to_do.set,
+            foreign_until=0 if self._calibration is None else self._calibration.foreign.get(name, 0),
         )
         self._streams[name] = stream
         self._turns.append(name)
@@ -371,5 +373,7 @@ class Engine:
         name, internal = self._config.retrieval.retriever, "rekv-shared" if self._heads is None else "heads"
         if name == "hybrid" and (self._heads is not None or self._embedding is not None):
             return f"hybrid ({internal} and {'rekv-shared' if self._embedding is None else 'external'})"
-        lacking = self._heads is None and name in ("heads", "hybrid")
-        return "rekv-shared (the model has no calibration)" if lacking else name
+        if name not in ("heads", "hybrid") or self._heads is not None:
+            return name
+        why = "the model has no calibration" if self._calibration is None else "no head of the model finds well enough"
+        return f"rekv-shared ({why})"

@@ -26,8 +26,8 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
     # Loaded here, so that a mistake in the configuration is told at once and not behind torch.
     from ..memory.store import Store
     from ..memory.tiers import Tiers
+    from .calibrate import at_start
     from .engine import Engine
-    from .model.calibration import load_heads
     from .model.image_text import ImageText
     from .model.video_lm import VideoLM
     from .server import Server
@@ -47,15 +47,13 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
             dtype=model.dtype,
             text_tokens=model.prompt.clock_tokens,
         )
-        heads = load_heads(config.model.name, model.fingerprint)
+        calibration = at_start(config, model, store, lambda _: _go_on(stop))
         name, embedding = config.retrieval.embedding, None
         if name:
             _log.info("loading the image-text model", model=name)
             embedding = ImageText(name, model.device, model.dtype)
-        if heads is None and config.retrieval.retriever in ("heads", "hybrid"):
-            _log.warning("the model has no calibration; ranking by mean keys as ReKV does", model=config.model.name)
         waiting: list[Server] = []
-        engine = Engine(config, model, tiers, heads, lambda *event: waiting[0].publish(*event), embedding)
+        engine = Engine(config, model, tiers, calibration, lambda *event: waiting[0].publish(*event), embedding)
         server = Server(config.server, engine)
         waiting.append(server)
         try:
@@ -72,9 +70,20 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
             _log.info("stopping")
             engine.stop()
             server.stop()
+    except _Stopped:
+        _log.info("stopped before all was measured; the next start begins anew")
     finally:
         store.close()
     _log.info("stopped, all blocks durable")
+
+
+class _Stopped(Exception):
+    """The daemon is to end before it has begun to watch."""
+
+
+def _go_on(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise _Stopped
 
 
 def main() -> None:

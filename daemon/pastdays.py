@@ -13,6 +13,7 @@ from ..retrieval.errors import UnfitIndexFile
 from ..retrieval.index import ClosedDay, Day
 from ..retrieval.retriever import Retriever
 from .log import get_logger
+from .signatures import Signatures
 
 
 class PastDays:
@@ -21,8 +22,8 @@ class PastDays:
     Belongs to the thread that the index belongs to; a file of a day that has just ended is made beside all else.
     """
 
-    def __init__(self, stream: str, tiers: Tiers, retriever: Retriever) -> None:
-        self._stream, self._tiers, self._retriever = stream, tiers, retriever
+    def __init__(self, stream: str, tiers: Tiers, retriever: Retriever, signatures: Signatures) -> None:
+        self._stream, self._tiers, self._retriever, self._signatures = stream, tiers, retriever, signatures
         self._index = retriever.index
         self._looked_at: dict[Partition, Stamp] = {}  # the states for which there is a file, or can be none
         self._maker: threading.Thread | None = None
@@ -37,7 +38,7 @@ class PastDays:
             day = self._from_file(partition)
             if day.count:
                 self._index.take(day)
-        for info, signature in self._tiers.signatures(self._stream, partitions[-1:]):
+        for info, signature in self._signatures(partitions[-1:]):
             self._index.add(info, self._retriever.parts(signature))
 
     def keep(self) -> None:
@@ -97,7 +98,7 @@ class PastDays:
         A day with a damaged block gets none, so that every start finds the damage and says so.
         """
         stamp, day = partition.stamp, Day(self._index.shapes)
-        for info, signature in self._tiers.signatures(self._stream, [partition]):
+        for info, signature in self._signatures([partition]):
             day.add(info, self._retriever.parts(signature))
         try:
             if 0 < day.count == stamp.blocks and partition.keep_index(stamp, pack_day(day, stamp)):

@@ -17,10 +17,10 @@ from ..retrieval.timespan import Span
 from .layerwise import LayerwiseRecall, Part
 from .log import get_logger
 from .model.attention import Context
+from .model.prompt import BLANK
 from .model.video_lm import VideoLM
 from .stream import Stream
 
-BLANK = "what?"  # asks for nothing, so what it finds says nothing about a question
 _log = get_logger("recall")
 
 

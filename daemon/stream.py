@@ -27,6 +27,7 @@ from .model.token_gate import runs
 from .model.video_lm import VideoLM
 from .pastdays import PastDays
 from .protocol import GapSpan, StreamStatus
+from .signatures import Signatures
 
 Publish = Callable[[str, str, int, int, str], None]
 _LIVE_INBOX, _FILE_INBOX = 4, 64
@@ -56,6 +57,7 @@ class Stream:
         embedding: the image-text model whose space the layout knows, if any.
         publish: told of blocks, gaps and changes of state.
         arrived: called from the feeder whenever there is something to do.
+        foreign_until: the newest block whose signature was made for other retrieval heads.
 
     Raises:
         FingerprintMismatch: the store holds this stream as another model saw it.
@@ -74,10 +76,12 @@ class Stream:
         embedding: ImageText | None = None,
         publish: Publish,
         arrived: Callable[[], None],
+        foreign_until: int = 0,
     ) -> None:
         self.name, self.config, self.zone = name, config, config.zone()
         self.retriever = retriever
-        self.past_days = PastDays(name, tiers, retriever)
+        signatures = Signatures(name, tiers, layout, model.geometry, foreign_until)
+        self.past_days = PastDays(name, tiers, retriever, signatures)
         self.window: Window = model.new_window()
         self._model, self._tiers, self._layout, self._embedding = model, tiers, layout, embedding
         self._publish, self._arrived = publish, arrived

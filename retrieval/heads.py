@@ -5,15 +5,11 @@ A handful of heads find things and the rest drown them (Retrieval Head, arXiv 24
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
-
-from .errors import CalibrationError
 
 LayerHead = tuple[int, int]
 
@@ -44,47 +40,38 @@ class RetrievalHeads:
         """`[R, T, D]` out of every layer's queries `[Hq, T, D]`."""
         return torch.stack([by_layer[layer][head] for layer, head in self.heads])
 
-    def save(self, file: Path, fingerprint: str, recall: dict[str, float]) -> None:
-        """Writes the calibration of a model, with the recall that it was measured to have."""
-        content = {"fingerprint": fingerprint, "heads": self.heads, "group": self.group, "recall": recall}
-        file.write_text(json.dumps(content, indent=2) + "\n")
-
-    @classmethod
-    def load(cls, file: Path, fingerprint: str) -> RetrievalHeads:
-        """Reads the calibration of a model.
-
-        Raises:
-            CalibrationError: it is unreadable, or was measured on another model.
-        """
-        try:
-            content = json.loads(file.read_text())
-            heads = tuple((int(layer), int(head)) for layer, head in content["heads"])
-            group, made_for = int(content["group"]), content["fingerprint"]
-        except (OSError, ValueError, KeyError, TypeError) as exc:
-            raise CalibrationError(f"{file} is no calibration: {exc}") from exc
-        if made_for != fingerprint:
-            raise CalibrationError(f"{file} was measured on model {made_for[:16]}, not on {fingerprint[:16]}")
-        return cls(heads, group)
-
 
 def attention_mass(queries: Tensor, keys: Sequence[Tensor]) -> Tensor:
-    """The share of attention that each block gets.
-
-    Softmax over all blocks' tokens together, without rotary, summed per block, averaged over the question's tokens
-    and the heads.
+    """The share of attention that each block gets, averaged over the heads: `[blocks]`, summing to 1.
 
     Args:
         queries: `[R, Tq, D]` float32.
         keys: a block's `[R, T, D]` float32 each.
-
-    Returns:
-        `[blocks]`, summing to 1.
     """
-    scores = queries @ torch.cat(list(keys), 1).transpose(1, 2) * queries.shape[-1] ** -0.5
-    by_token = scores.softmax(-1).mean((0, 1))
-    sizes = torch.tensor([block.shape[1] for block in keys], device=by_token.device)
-    owner = torch.arange(len(keys), device=by_token.device).repeat_interleave(sizes)
-    return torch.zeros(len(keys), device=by_token.device).index_add_(0, owner, by_token)
+    owner = owners([block.shape[1] for block in keys], queries.device)
+    return mass_by_head(queries, torch.cat(list(keys), 1), owner, len(keys)).mean(0)
+
+
+def mass_by_head(queries: Tensor, keys: Tensor, owner: Tensor, blocks: int) -> Tensor:
+    """The share of each head's attention that each block gets, `[Hq, blocks]`.
+
+    Softmax over all blocks' tokens together, without rotary, summed per block, averaged over the question's tokens.
+
+    Args:
+        queries: `[Hq, Tq, D]` float32.
+        keys: of all blocks' tokens, `[H, N, D]` float32; as many query heads in a row share a KV head as there are
+            more of them.
+        owner: which block each of the N tokens belongs to.
+    """
+    grouped = queries.reshape(keys.shape[0], -1, queries.shape[-1])  # [H, (Hq / H) · Tq, D]
+    scores = grouped @ keys.transpose(1, 2) * queries.shape[-1] ** -0.5
+    by_token = scores.softmax(-1).view(*queries.shape[:2], -1).mean(1)
+    return torch.zeros(len(queries), blocks, device=keys.device).index_add_(1, owner, by_token)
+
+
+def owners(sizes: Sequence[int], device: torch.device) -> Tensor:
+    """The number of the block that each token belongs to, of blocks with so many tokens."""
+    return torch.arange(len(sizes), device=device).repeat_interleave(torch.tensor(sizes, device=device))
 
 
 def outlying(keys: Tensor, count: int) -> Tensor:

@@ -25,6 +25,8 @@ class RetrievalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             of so many parts of the time, at most, and their answers are reduced to one.
         recall_tokens: tokens that they may have together.
         candidates: blocks that the index hands to the exact score.
+        calibrate: look for the retrieval heads of a model that has no calibration, at its first start; else it is
+            ranked by mean keys.
     """
 
     retriever: Literal["heads", "hybrid", "rekv", "rekv-shared", "external", "recent", "uniform"] = "heads"
@@ -34,3 +36,4 @@ class RetrievalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     span_passes: Annotated[int, Meta(ge=1, le=64)] = 8
     recall_tokens: Annotated[int, Meta(ge=0)] = 16384
     candidates: Annotated[int, Meta(ge=1, le=4096)] = 48
+    calibrate: bool = True

@@ -31,6 +31,11 @@ class SignatureLayout:
     sub_vectors: int = 8
     embedding: EmbeddingSpace | None = None
 
+    def rows(self, geometry: Geometry) -> int:
+        """How many vectors a signature of this layout has at least: those that are made of keys."""
+        of_heads = 0 if self.heads is None else len(self.heads.heads) * self.sub_vectors
+        return of_heads + geometry.layers * geometry.kv_heads
+
     def signatures(self, keys: Tensor, vectors: Tensor | None = None) -> Tensor:
         """Signatures `[n, R·S + L·H + …, D]` (float16, CPU) of n blocks' keys `[n, L, H, T, D]`.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from longwatch.daemon.pastdays import PastDays
+from longwatch.daemon.signatures import Signatures
 from longwatch.memory.block import Block, Geometry
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
@@ -89,7 +90,7 @@ def memory(folder: Path) -> Iterator[Memory]:
         retriever = make_retriever(
             RetrievalConfig(candidates=16), LAYOUT, GEOMETRY, lambda i: tiers.keys("yard", i, HEADS.kv_heads)
         )
-        past_days = PastDays("yard", tiers, retriever)
+        past_days = PastDays("yard", tiers, retriever, Signatures("yard", tiers, LAYOUT, GEOMETRY))
         past_days.restore()
         yield Memory(tiers, retriever, past_days)
         past_days.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -25,6 +25,31 @@ transformers_logging.set_verbosity_error()
 EMBEDDED = Path(__file__).parent / "embedded"
 _SUPPORTED = "llava_onevision"
 _UNUSED = (".head.", "post_layernorm", "image_newline")  # weights that a stream never runs through
+
+
+class Family(Protocol):
+    """What `VideoLM` runs.
+
+    Attributes:
+        text, head: transformers' text model, and what makes logits of its hidden states.
+        tokenizer, prompt: its own.
+        stop_ids: tokens that end an answer.
+        fingerprint: hex digest of weights and configuration.
+        description: a line for logs and status.
+        preprocessor: makes pixels of frames; None for a model without eyes.
+    """
+
+    text: Any
+    head: Any
+    tokenizer: Any
+    prompt: Prompt
+    stop_ids: frozenset[int]
+    fingerprint: str
+    description: str
+    preprocessor: Preprocessor | None
+
+    def see(self, pixels: Tensor) -> Tensor:
+        """Preprocessed pictures `[N, 3, height, width]` → visual tokens `[N, V, hidden]`."""
 
 
 class LlavaOnevision:
@@ -60,11 +85,12 @@ class LlavaOnevision:
         refuse_holes("model.name", name, loading["missing_keys"], _UNUSED)
         self.text: Any = self.model.model.language_model
         self.head: Any = self.model.lm_head
-        self.preprocessor = Preprocessor(preprocessor)
+        self.preprocessor: Preprocessor | None = Preprocessor(preprocessor)
         video_token = self.tokenizer.convert_ids_to_tokens(config.video_token_index)
         self.prompt = Prompt(self.tokenizer, self._chat_template(name), video_token)
         self.stop_ids = self._stop_ids() | self.prompt.stop_ids
         self.fingerprint = fingerprint_of(name)
+        self.description = describe(config)
 
     @torch.inference_mode()
     def see(self, pixels: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from jinja2 import TemplateError
 
 from ..errors import ModelError
 
+BLANK = "what?"  # a question that asks for nothing, so what it finds says nothing about any
 _MARK = "QUESTION-STANDS-HERE"
 _ASKED = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": _MARK}]}
 _EVERY_NUMBER_NS = 3661 * 1_000_000_000  # an hour, a minute and a second: sixty steps show each number in each place

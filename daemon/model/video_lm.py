@@ -20,7 +20,7 @@ from ...memory.window import Window
 from ..errors import ModelError
 from .attention import NAME, Context, FrameLayout, GrowingLayout, LayerwiseContext, Layout, Rotation, Standing
 from .decoding import Detokenizer
-from .family import EMBEDDED, LlavaOnevision, describe
+from .family import EMBEDDED, Family, LlavaOnevision
 from .settings import ModelConfig
 from .token_gate import TokenGate
 
@@ -43,7 +43,7 @@ class VideoLM:
         forward_seconds: time spent inside the model's own forwards so far.
     """
 
-    def __init__(self, family: LlavaOnevision, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, family: Family, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> None:
         self.config, self.device, self.dtype = config, device, dtype
         self._family = family
         self._text = family.text
@@ -55,7 +55,7 @@ class VideoLM:
         self.query_heads = int(text.num_attention_heads)
         self.fingerprint = family.fingerprint
         self.prompt, self.stop_ids = family.prompt, family.stop_ids
-        self.description = f"{config.name} ({describe(family.model.config)})"
+        self.description = f"{config.name} ({family.description})"
         self.forward_seconds = 0.0
         self._sink: tuple[Tensor, Tensor] | None = None
 
@@ -106,7 +106,13 @@ class VideoLM:
 
     @torch.inference_mode()
     def frame_inputs(self, frames: Sequence[NDArray[np.uint8]], times_ns: Sequence[int], zone: tzinfo = UTC) -> Tensor:
-        """Clock, as it is in a time zone, and visual tokens of BGR frames: `[n, T, hidden]`."""
+        """Clock, as it is in a time zone, and visual tokens of BGR frames: `[n, T, hidden]`.
+
+        Raises:
+            ModelError: the model has no eyes.
+        """
+        if self._family.preprocessor is None:
+            raise ModelError(f"model.name: {self.config.name} reads words only; name a model that sees")
         pixels = self._family.preprocessor(frames).to(self.device, self.dtype)
         with self._timed():
             seen = self._family.see(pixels)
@@ -117,6 +123,11 @@ class VideoLM:
     def gap_inputs(self, start_ns: int, end_ns: int, zone: tzinfo = UTC) -> Tensor:
         """The line of text that stands for a time with no video: `[1, T, hidden]`."""
         return self._embed(self.prompt.gap_ids(start_ns, end_ns, zone))[None]
+
+    @torch.inference_mode()
+    def text_inputs(self, ids: Sequence[int]) -> Tensor:
+        """A block of words: `[1, T, hidden]`."""
+        return self._embed(ids)[None]
 
     @torch.inference_mode()
     def prefill_blocks(self, inputs: Tensor, window: Window, places: Places | None = None) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,6 @@ from torch import Tensor
 
 from longwatch.memory.block import BlockInfo, Geometry
 from longwatch.retrieval.budget import over_span, within_budget
-from longwatch.retrieval.errors import CalibrationError
 from longwatch.retrieval.heads import RetrievalHeads, attention_mass, outlying
 from longwatch.retrieval.index import SignatureIndex
 from longwatch.retrieval.retriever import Hit, Query, Retriever, make_retriever
@@ -192,13 +189,3 @@ def test_a_span_is_recalled_whole_or_by_its_best_and_evenly() -> None:
     assert chosen[:3] == hits
     assert [hit.info.block_id for hit in chosen[3:]] == [1, 16, 30]
     assert over_span([], [], 6) == []
-
-
-def test_a_calibration_of_another_model_is_refused(tmp_path: Path) -> None:
-    HEADS.save(tmp_path / "c.json", "ab" * 32, {"recall@8": 1.0})
-    assert RetrievalHeads.load(tmp_path / "c.json", "ab" * 32) == HEADS
-    with pytest.raises(CalibrationError, match="was measured on model"):
-        RetrievalHeads.load(tmp_path / "c.json", "cd" * 32)
-    (tmp_path / "c.json").write_text("{}")
-    with pytest.raises(CalibrationError, match="is no calibration"):
-        RetrievalHeads.load(tmp_path / "c.json", "ab" * 32)
