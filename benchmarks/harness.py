@@ -91,7 +91,10 @@ def rig(
             store, codec=codec, ram_bytes=ram_bytes, fingerprint=lm.fingerprint, device=lm.device, dtype=lm.dtype
         )
         heads = load_heads(model.name, lm.fingerprint)
-        layout, retrieval = SignatureLayout(heads), RetrievalConfig(recall_blocks=recall_blocks)
+        layout, retrieval = (
+            SignatureLayout(heads, text_tokens=lm.prompt.clock_tokens),
+            RetrievalConfig(recall_blocks=recall_blocks),
+        )
 
         def read_keys(block_id: int) -> torch.Tensor:
             return tiers.keys("yard", block_id, heads.kv_heads if heads is not None else ())

@@ -33,7 +33,7 @@ from longwatch.daemon.model.calibration import load_heads
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import StatusReply
-from longwatch.retrieval.index import SPAN_ROWS
+from longwatch.retrieval.day import SPAN_ROWS
 from longwatch.retrieval.retriever import make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout

@@ -59,7 +59,7 @@ class Engine:
     ) -> None:
         self._config, self._model, self._tiers, self._heads = config, model, tiers, heads
         self._publish = publish
-        self._layout = SignatureLayout(heads)
+        self._layout = SignatureLayout(heads, text_tokens=model.prompt.clock_tokens)
         tiers.on_damage = self._tell_damage
         self._streams: dict[str, Stream] = {}
         self._answers: dict[Key, Answer] = {}  # in the order of their turns

@@ -21,10 +21,12 @@ class SignatureLayout:
     Attributes:
         heads: the model's retrieval heads, or None where it has no calibration.
         sub_vectors: S, keys kept for each head.
+        text_tokens: the first tokens of every block, which say when it was and not what was seen: none is kept.
     """
 
     heads: RetrievalHeads | None
     sub_vectors: int = 8
+    text_tokens: int = 0
 
     def signatures(self, keys: Tensor) -> Tensor:
         """Signatures `[n, R·S + L·H, D]` (float16, CPU) of n blocks' keys `[n, L, H, T, D]`."""
@@ -32,7 +34,8 @@ class SignatureLayout:
         parts = [keys.float().mean(3).view(count, layers * kv_heads, dim)]
         if self.heads is not None:
             of_heads = torch.stack([keys[:, layer, head] for layer, head in self.heads.kv_heads], 1).float()
-            chosen = outlying(of_heads.view(-1, tokens, dim), self.sub_vectors)
+            first = self.text_tokens if self.text_tokens < tokens else 0
+            chosen = outlying(of_heads[:, :, first:].flatten(0, 1), self.sub_vectors)
             parts.insert(0, chosen.view(count, -1, dim))
         return torch.cat(parts, 1).half().cpu()
 
