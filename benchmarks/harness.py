@@ -92,7 +92,7 @@ def rig(
             store, codec=codec, ram_bytes=ram_bytes, fingerprint=lm.fingerprint, device=lm.device, dtype=lm.dtype
         )
         heads = load_heads(model.name, lm.fingerprint)
-        layout = SignatureLayout(heads)
+        layout = SignatureLayout(heads, text_tokens=lm.prompt.clock_tokens)
         retrieval = msgspec.convert({"retriever": retriever, "recall_blocks": recall_blocks}, RetrievalConfig)
 
         def read_keys(block_id: int) -> torch.Tensor:

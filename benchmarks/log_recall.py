@@ -63,7 +63,8 @@ class LogMemory:
     """A log as the daemon would have remembered it."""
 
     def __init__(self, model: VideoLM, heads: RetrievalHeads, folder: Path) -> None:
-        self.model, self.heads, self.layout = model, heads, SignatureLayout(heads)
+        self.model, self.heads = model, heads
+        self.layout = SignatureLayout(heads, text_tokens=model.prompt.clock_tokens)
         memory = MemoryConfig(folder=str(folder))
         self.store = Store(memory)
         self._tiers = Tiers(

@@ -33,7 +33,7 @@ from longwatch.daemon.model.calibration import load_heads
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import StatusReply
-from longwatch.retrieval.index import SPAN_ROWS
+from longwatch.retrieval.day import SPAN_ROWS
 from longwatch.retrieval.retriever import make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
@@ -176,7 +176,7 @@ class Watch:
 def index_bytes_per_block() -> int:
     """What a block costs in the index's memory: its row, and its vectors in 16 bits."""
     model = VideoLM.load(ModelConfig())
-    layout = SignatureLayout(load_heads("embedded", model.fingerprint))
+    layout = SignatureLayout(load_heads("embedded", model.fingerprint), text_tokens=model.prompt.clock_tokens)
     retriever = make_retriever(RetrievalConfig(), layout, model.geometry, lambda _: model.new_window().keys)
     return int(SPAN_ROWS.itemsize) + sum(rows * dim * 2 for rows, dim in retriever.index.shapes)
 

@@ -72,7 +72,7 @@ class Memory:
     def __init__(self, folder: Path) -> None:
         self.model = VideoLM.load(ModelConfig())
         self.heads = load_heads("embedded", self.model.fingerprint)
-        self.layout = SignatureLayout(self.heads)
+        self.layout = SignatureLayout(self.heads, text_tokens=self.model.prompt.clock_tokens)
         self.store = Store(MemoryConfig(folder=str(folder), ram_bytes=RAM_BYTES))
         self.tiers = Tiers(
             self.store,

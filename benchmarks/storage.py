@@ -129,7 +129,8 @@ def encode(
     lm: VideoLM, source: Source, numbers: list[int], advance: Callable[[], None]
 ) -> Iterator[tuple[Block, bytes]]:
     """Frames behind the sliding window, as blocks with signature, and their pictures."""
-    window, layout = lm.new_window(), SignatureLayout(load_heads(lm.config.name, lm.fingerprint))
+    heads, window = load_heads(lm.config.name, lm.fingerprint), lm.new_window()
+    layout = SignatureLayout(heads, text_tokens=lm.prompt.clock_tokens)
     for block_id, n in enumerate(numbers, 1):
         time_ns, image = NOON_NS + int(n / SOURCE.fps * 1e9), source.frame(n)
         keys, values = lm.prefill_blocks(lm.frame_inputs([image], [time_ns]), window)

@@ -68,7 +68,8 @@ class Engine:
         self._config, self._model, self._tiers, self._calibration = config, model, tiers, calibration
         self._heads = heads = None if calibration is None else calibration.retrieval_heads
         self._publish, self._embedding = publish, embedding
-        self._layout = SignatureLayout(heads, embedding=None if embedding is None else embedding.space)
+        space = None if embedding is None else embedding.space
+        self._layout = SignatureLayout(heads, embedding=space, text_tokens=model.prompt.clock_tokens)
         tiers.on_damage = self._tell_damage
         self._streams: dict[str, Stream] = {}
         self._answers: dict[Key, Answer] = {}  # in the order of their turns

@@ -8,9 +8,9 @@ import threading
 from ..memory.errors import StorageError
 from ..memory.partition import Partition, Stamp
 from ..memory.tiers import Tiers
+from ..retrieval.day import ClosedDay, Day
 from ..retrieval.dayfile import pack_day, read_day
 from ..retrieval.errors import UnfitIndexFile
-from ..retrieval.index import ClosedDay, Day
 from ..retrieval.retriever import Retriever
 from .log import get_logger
 from .signatures import Signatures
@@ -100,6 +100,7 @@ class PastDays:
         stamp, day = partition.stamp, Day(self._index.shapes)
         for info, signature in self._signatures([partition]):
             day.add(info, self._retriever.parts(signature))
+        day = day.sealed()
         try:
             if 0 < day.count == stamp.blocks and partition.keep_index(stamp, pack_day(day, stamp)):
                 self._log.info("index file made", day=partition.folder.name, blocks=day.count)

@@ -117,9 +117,10 @@ class Bounds:
         if since is not None:
             edge = self._edge(since, day, self._now_ns if until_ns is None else until_ns)
             since_ns = self._begun(edge.end_ns if since.relation == "after" and not edge.clock else edge.begin_ns)
-        if since_ns is not None and until_ns is not None and until_ns < since_ns:
-            raise self._backwards()
-        return self._closed(since, until, Span(since_ns, until_ns), day)
+        span = self._closed(since, until, Span(since_ns, until_ns), day)
+        if span.since_ns is not None and span.until_ns is not None and span.until_ns < span.since_ns:
+            raise self._backwards()  # "yesterday from today"
+        return span
 
     def _closed(self, since: Moment | None, until: Moment | None, span: Span, day: Stretch | None) -> Span:
         """With the side that is left open bounded by "shortly", or by the day."""

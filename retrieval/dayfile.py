@@ -21,10 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..memory.partition import Stamp
+from .clusters import Clusters
+from .day import SPAN_ROWS, ClosedDay, Day
 from .errors import UnfitIndexFile
-from .index import SPAN_ROWS, ClosedDay, Day
+from .flat import Flat
 
-MAGIC, VERSION = b"LWIX", 1
+MAGIC, VERSION = b"LWIX", 2
 _Faiss: Any = faiss
 _HEADER = struct.Struct("<4sIIIQQQQ")
 _PART = struct.Struct("<IIQI")
@@ -44,7 +46,7 @@ def pack_day(day: Day, stamp: Stamp) -> list[bytes]:
     Args:
         stamp: the state of the data that the day was made from.
     """
-    bodies = [_Faiss.serialize_index(index).tobytes() for index in day.vectors]
+    bodies = [_Faiss.serialize_index(part.index).tobytes() for part in day.vectors]
     head = _HEADER.pack(MAGIC, VERSION, len(bodies), day.count, *stamp)
     for (per_block, dim), body in zip(day.shapes, bodies, strict=True):
         head += _PART.pack(per_block, dim, len(body), crc32c.crc32c(body))
@@ -90,15 +92,16 @@ def read_day(path: Path, stamp: Stamp, shapes: Sequence[tuple[int, int]]) -> Clo
             at += part.length
             if len(body) != part.length or crc32c.crc32c(body) != part.checksum:
                 raise UnfitIndexFile(f"{path}: the checksum of its vectors does not hold")
-            day.vectors.append(_map_index(path, np.frombuffer(body, np.uint8)))
+            day.vectors.append(_map_vectors(path, np.frombuffer(body, np.uint8)))
         return day
 
     return ClosedDay(rows.copy(), open_it)
 
 
-def _map_index(path: Path, data: NDArray[np.uint8]) -> Any:
-    """FAISS over vectors that stay where they lie; `data` must outlive it."""
+def _map_vectors(path: Path, data: NDArray[np.uint8]) -> Flat | Clusters:
+    """Vectors that stay where they lie; `data` must outlive them."""
     try:
-        return _Faiss.read_index(_Faiss.ZeroCopyIOReader(_Faiss.swig_ptr(data), len(data)))
+        index = _Faiss.read_index(_Faiss.ZeroCopyIOReader(_Faiss.swig_ptr(data), len(data)))
     except RuntimeError as exc:
         raise UnfitIndexFile(f"{path} was written by another FAISS: {exc}") from exc
+    return Clusters(index) if isinstance(index, _Faiss.IndexIVF) else Flat(index.d, index)

@@ -75,7 +75,11 @@ def owners(sizes: Sequence[int], device: torch.device) -> Tensor:
 
 
 def outlying(keys: Tensor, count: int) -> Tensor:
-    """A few of a block's keys that stand for all: farthest-point choice, the first being farthest from the mean.
+    """A few of a block's keys that stand for all: half differ most from their mean, half are farthest from the chosen.
+
+    The first half is what attention peaks on, the second sees to it that they are not all of one thing. Eight of a
+    frame's 16 rank its blocks as all would: of the eight best by attention mass they name 1.00 (farthest points alone
+    0.99, medoids 0.85), and in SmolLM2's text log, among 48, 0.89 (0.79).
 
     Args:
         keys: `[N, T, D]`, chosen from independently for each of N.
@@ -84,13 +88,12 @@ def outlying(keys: Tensor, count: int) -> Tensor:
     Returns:
         `[N, count, D]`.
     """
-    distance = (keys - keys.mean(1, keepdim=True)).square().sum(-1)
-    rows = torch.arange(len(keys), device=keys.device)
-    nearest = torch.full_like(distance, torch.inf)
-    chosen = []
-    for _ in range(count):
-        pick = keys[rows, distance.argmax(1)]
-        chosen.append(pick)
-        nearest = torch.minimum(nearest, (keys - pick[:, None]).square().sum(-1))
-        distance = nearest
-    return torch.stack(chosen, 1)
+    rows = torch.arange(len(keys), device=keys.device)[:, None]
+    apart = (keys - keys.mean(1, keepdim=True)).square().sum(-1)
+    chosen = keys[rows, apart.topk(min(count - count // 2, keys.shape[1])).indices]
+    nearest = (keys[:, :, None] - chosen[:, None]).square().sum(-1).amin(-1)
+    while chosen.shape[1] < count:
+        pick = keys[rows, nearest.argmax(1, keepdim=True)]
+        chosen = torch.cat([chosen, pick], 1)
+        nearest = torch.minimum(nearest, (keys - pick).square().sum(-1))
+    return chosen

@@ -6,9 +6,11 @@ first needed. Belongs to one thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -17,93 +19,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..memory.block import BlockInfo
+from .clusters import Clusters, nearest_lists
+from .day import SPAN_ROWS, ClosedDay, Day
+from .flat import Near
 from .timespan import Span
 
-_Faiss: Any = faiss  # its own type hints know only the C++ signatures
-_Faiss.omp_set_num_threads(1)
-
 _DAY_NS = 86_400 * 1_000_000_000
-SPAN_ROWS = np.dtype([("block_id", "i8"), ("start_ns", "i8"), ("end_ns", "i8"), ("tokens", "i4"), ("gap", "?")])
 _NO_ROWS = np.empty(0, SPAN_ROWS)
 
 
 class Found(NamedTuple):
-    """Rows that a search found: `[queries, k]` block ids (−1 where there are fewer) and inner products."""
+    """What a search found: `[queries, k]` block ids (−1 where there are fewer) and inner products, best first."""
 
     block_ids: NDArray[np.int64]
     scores: NDArray[np.float32]
 
 
-class Day:
-    """The blocks of a day in order of arrival, and their vectors.
+class _Asked(NamedTuple):
+    """A day to search, and which of its blocks may be found; None is all."""
 
-    Args:
-        shapes: as for `SignatureIndex`.
-    """
-
-    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
-        self.shapes = shapes
-        self.rows = np.empty(256, SPAN_ROWS)
-        self.count = 0
-        self.per_block = [rows for rows, _ in shapes]
-        # Signatures are kept in 16 bits, so this loses nothing, and searches faster than 32 (8 ms against 13 for
-        # eight queries over 160,000 vectors on a core).
-        self.vectors: list[Any] = [
-            faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-            for _, dim in shapes
-        ]
-        self.mapped: object = None  # the file that the vectors lie in; None where they are in memory and may grow
-
-    @property
-    def blocks(self) -> NDArray[np.void]:
-        """A row for each block."""
-        return self.rows[: self.count]
-
-    def add(self, info: BlockInfo, parts: Sequence[Tensor]) -> None:
-        """Takes a block in."""
-        if self.count == len(self.rows):
-            self.rows = np.concatenate([self.rows, np.empty_like(self.rows)])
-        self.rows[self.count] = tuple(info)
-        self.count += 1
-        for index, part in zip(self.vectors, parts, strict=True):
-            index.add(np.ascontiguousarray(part.numpy()))
-
-    def only(self, stays: NDArray[np.bool_]) -> Day:
-        """The same without some blocks."""
-        day = Day(self.shapes)
-        day.rows, day.count = self.blocks[stays].copy(), int(stays.sum())
-        for old, new, per_block in zip(self.vectors, day.vectors, self.per_block, strict=True):
-            new.add(old.reconstruct_n(0, old.ntotal)[np.repeat(stays, per_block)])
-        return day
-
-    def search(self, part: int, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None) -> Found:
-        """The k nearest vectors of a part to each query, of the blocks that are allowed; None allows all."""
-        per_block, index = self.per_block[part], self.vectors[part]
-        parameters = None
-        if allowed is not None:
-            bits = np.packbits(np.repeat(allowed, per_block), bitorder="little")
-            parameters = _Faiss.SearchParameters(sel=_Faiss.IDSelectorBitmap(bits))
-        scores, rows = index.search(queries, min(k, index.ntotal), params=parameters)
-        ids = np.where(rows >= 0, self.blocks["block_id"][rows // per_block], -1)
-        return Found(ids, scores)
-
-
-@dataclass(frozen=True, eq=False)
-class ClosedDay:
-    """A day whose vectors have not been needed yet.
-
-    Attributes:
-        blocks: a row for each block.
-        open: gives the whole day; called once.
-    """
-
-    blocks: NDArray[np.void]
-    open: Callable[[], Day]
-
-    @property
-    def count(self) -> int:
-        """How many blocks it holds."""
-        return len(self.blocks)
+    day: Day
+    allowed: NDArray[np.bool_] | None
 
 
 class SignatureIndex:
@@ -134,7 +70,7 @@ class SignatureIndex:
         """Takes a block in; ids rise. Parts are float32, shaped as `shapes` says."""
         number = info.start_ns // _DAY_NS
         day = self._opened(number) if number in self._days else Day(self.shapes)
-        if day.mapped is not None:
+        if not day.may_grow:
             day = day.only(np.ones(day.count, np.bool_))
         day.add(info, parts)
         self._days[number] = day
@@ -168,11 +104,12 @@ class SignatureIndex:
     def by_id(self, block_ids: Sequence[int]) -> list[BlockInfo]:
         """The blocks of these ids, in the order given; unknown ids are left out."""
         wanted = np.asarray(block_ids, np.int64)
-        found = {
-            int(row["block_id"]): BlockInfo(*row.tolist())
-            for day in self._days.values()
-            for row in day.blocks[np.isin(day.blocks["block_id"], wanted)]
-        }
+        found: dict[int, BlockInfo] = {}
+        for day in list(self._days.values()):
+            ids = day.blocks["block_id"]
+            at = np.searchsorted(ids, wanted).clip(max=len(ids) - 1)
+            for row in day.blocks[at[ids[at] == wanted]]:
+                found[int(row["block_id"])] = BlockInfo(*row.tolist())
         return [found[block_id] for block_id in block_ids if block_id in found]
 
     def count(self, span: Span | None) -> int:
@@ -206,17 +143,30 @@ class SignatureIndex:
         return [BlockInfo(*row.tolist()) for row in rows[places]]
 
     def search(self, part: int, queries: Tensor, k: int, span: Span | None = None) -> Found:
-        """The k nearest vectors of a part to each query `[n, D]`, over all days that the span touches."""
-        wanted = np.ascontiguousarray(queries.to(torch.float32).cpu().numpy())
-        found = []
+        """As `search_parts`, of one part."""
+        return self.search_parts({part: queries}, k, span)[part]
+
+    def search_parts(self, queries: Mapping[int, Tensor], k: int, span: Span | None = None) -> dict[int, Found]:
+        """The k nearest vectors of some parts to each of their queries `[n, D]`, over all days that the span touches.
+
+        A day in clusters of which the whole is asked for may miss a vector (see `Clusters`), any other does not.
+        """
+        days = list(self._touched_days(span))
+        asked = {part: np.ascontiguousarray(some.to(torch.float32).cpu().numpy()) for part, some in queries.items()}
+        searches = [search for part, some in asked.items() for search in _searches(part, some, k, days)]
+        near = list(_threads().map(lambda search: search(), searches))
+        found = {}
+        for place, (part, some) in enumerate(asked.items()):
+            of_part = near[place * len(days) : (place + 1) * len(days)]
+            found[part] = _best(part, of_part, days, len(some), k)
+        return found
+
+    def _touched_days(self, span: Span | None) -> Iterator[_Asked]:
         for number, known in list(self._days.items()):
-            if _touched(known.blocks, span).any():
+            if span is None or _touched(known.blocks, span).any():
                 day = self._opened(number)
                 allowed = _touched(day.blocks, span)
-                found.append(day.search(part, wanted, k, None if allowed.all() else allowed))
-        if not found:
-            return Found(np.empty((len(wanted), 0), np.int64), np.empty((len(wanted), 0), np.float32))
-        return Found(np.concatenate([f.block_ids for f in found], 1), np.concatenate([f.scores for f in found], 1))
+                yield _Asked(day, None if allowed.all() else allowed)
 
     def _opened(self, number: int) -> Day:
         day = self._days[number]
@@ -239,3 +189,37 @@ def _touched(blocks: NDArray[np.void], span: Span | None) -> NDArray[np.bool_]:
     if span is not None and span.since_ns is not None:
         touched &= blocks["end_ns"] >= span.since_ns
     return touched
+
+
+def _searches(part: int, queries: NDArray[np.float32], k: int, days: Sequence[_Asked]) -> list[Callable[[], Near]]:
+    """What is to be done for each day, none of which waits for another."""
+    whole = [v for day, allowed in days if allowed is None and isinstance(v := day.vectors[part], Clusters)]
+    lists = iter(nearest_lists(queries, whole) if whole else ())
+    searches: list[Callable[[], Near]] = []
+    for day, allowed in days:
+        vectors = day.vectors[part]
+        most = min(k, len(vectors))
+        if allowed is None and isinstance(vectors, Clusters):
+            searches.append(partial(vectors.look, queries, most, next(lists)))
+        else:
+            rows = None if allowed is None else np.repeat(allowed, day.shapes[part][0])
+            searches.append(partial(vectors.search, queries, most, rows))
+    return searches
+
+
+def _best(part: int, near: Sequence[Near], days: Sequence[_Asked], queries: int, k: int) -> Found:
+    """The best of all days; of equals the older block first, whatever the order in which they were found."""
+    ids, scores = [np.empty((queries, 0), np.int64)], [np.empty((queries, 0), np.float32)]
+    for (day, _), found in zip(days, near, strict=True):
+        blocks = day.blocks["block_id"][found.rows // day.shapes[part][0]]
+        ids.append(np.where(found.rows >= 0, blocks, -1))
+        scores.append(found.scores)
+    block_ids, products = np.concatenate(ids, 1), np.concatenate(scores, 1)
+    order = np.lexsort((block_ids, -products))[:, :k]
+    return Found(np.take_along_axis(block_ids, order, 1), np.take_along_axis(products, order, 1))
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """FAISS counts its own threads for each of ours: one is enough, so that torch's do not stand in their way."""
+    return ThreadPoolExecutor(min(4, os.cpu_count() or 1), "search", faiss.omp_set_num_threads, (1,))

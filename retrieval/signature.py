@@ -25,11 +25,13 @@ class SignatureLayout:
         heads: the model's retrieval heads, or None where it has no calibration.
         sub_vectors: S, keys kept for each head.
         embedding: of the image-text model, or None where none is configured.
+        text_tokens: the first tokens of every block, which say when it was and not what was seen: none is kept.
     """
 
     heads: RetrievalHeads | None
     sub_vectors: int = 8
     embedding: EmbeddingSpace | None = None
+    text_tokens: int = 0
 
     def rows(self, geometry: Geometry) -> int:
         """How many vectors a signature of this layout has at least: those that are made of keys."""
@@ -46,7 +48,8 @@ class SignatureLayout:
         parts = [keys.float().mean(3).view(count, layers * kv_heads, dim)]
         if self.heads is not None:
             of_heads = torch.stack([keys[:, layer, head] for layer, head in self.heads.kv_heads], 1).float()
-            chosen = outlying(of_heads.view(-1, tokens, dim), self.sub_vectors)
+            first = self.text_tokens if self.text_tokens < tokens else 0
+            chosen = outlying(of_heads[:, :, first:].flatten(0, 1), self.sub_vectors)
             parts.insert(0, chosen.view(count, -1, dim))
         if self.embedding is not None:
             parts.append(self.embedding.rows(vectors, count, dim).to(keys.device))

@@ -18,8 +18,8 @@ from longwatch.memory.block import Block, Geometry
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
+from longwatch.retrieval.day import ClosedDay
 from longwatch.retrieval.heads import RetrievalHeads
-from longwatch.retrieval.index import ClosedDay
 from longwatch.retrieval.retriever import Query, Retriever, make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout

@@ -345,6 +345,10 @@ def test_a_time_that_no_clock_shows_is_said_to_be_none(question: str) -> None:
         ("since 2027-01-01", "since 2027-01-01 has not been yet; ask about a time up to now, 2026-03-02 14:30"),
         ("this morning at 15:00", "this morning at 15:00 names a time that is not in it; leave out one of the two"),
         (
+            "what was there yesterday from today",
+            "the span 'yesterday from today' ends before it begins; name the earlier time first",
+        ),
+        (
             "who came from 2026-03-02 to 2026-03-01",
             "the span 'from 2026-03-02 to 2026-03-01' ends before it begins; name the earlier time first",
         ),

@@ -1,0 +1,114 @@
+"""Real frames as the retrieval heads see them, and real questions about them: the embedded model on rendered yards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from longwatch.daemon.capture.moments import Moment, gated_moments, scene_moments
+from longwatch.daemon.capture.paint import paint
+from longwatch.daemon.capture.quiz import NOW_KINDS, QUESTION_KINDS, Asker
+from longwatch.daemon.capture.scene import Scene
+from longwatch.daemon.model.calibration import load_heads
+from longwatch.daemon.model.prompt import BLANK
+from longwatch.daemon.model.settings import ModelConfig
+from longwatch.daemon.model.video_lm import VideoLM
+from longwatch.memory.window import Window
+
+FIRST_SEED, BUSY, YARDS, SECONDS = 70_000, 0.3, 16, 14_400
+STILL_SEED, STILL_SECONDS = 79_000, 900
+CHUNK, TRIES = 8, 8
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is kept of them, in the order in which they were seen, yard by yard.
+
+    Attributes:
+        keys: `[n, R, T, D]` float16, of the retrieval heads.
+        questions: the heads' queries `[R, Tq, D]` float32, of each question one, and of a blank one beside it.
+        flicker: how a token's keys differ between a frame and the next where the scene is still, `[m, R, T, D]`
+            float16; zeros for the clock's tokens.
+        text_tokens: those of the clock, which come first.
+    """
+
+    keys: Tensor
+    questions: list[tuple[Tensor, Tensor]]
+    flicker: Tensor
+    text_tokens: int
+
+
+def frames(cache: Path, told: Callable[[float], None]) -> Frames:
+    """The frames of some yards, each of some hours, gated; encoded once and kept in `cache`.
+
+    Args:
+        told: takes the share that is done.
+    """
+    lm = VideoLM.load(ModelConfig())
+    file = cache / f"frames-blank-{lm.fingerprint[:16]}-{YARDS}.pt"
+    if not file.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        made = _encode(lm, told)
+        torch.save(made.__dict__, file.with_suffix(".new"))
+        file.with_suffix(".new").replace(file)
+    return Frames(**torch.load(file))
+
+
+def _encode(lm: VideoLM, told: Callable[[float], None]) -> Frames:
+    keys, questions = [], []
+    for yard in range(YARDS):
+        seed = FIRST_SEED + yard
+        moments = gated_moments(Scene(seed=seed, busy=BUSY), SECONDS)
+        seen, window = _watch(lm, moments, seed)
+        keys.append(seen)
+        questions += _ask(lm, moments, window, np.random.default_rng([seed, 77]))
+        told((yard + 1) / (YARDS + 1))
+    moments = scene_moments(Scene(seed=STILL_SEED, busy=0.02), STILL_SECONDS)
+    seen, _ = _watch(lm, moments, STILL_SEED)
+    still = [i for i in range(1, len(moments)) if _same(moments[i], moments[i - 1])]
+    flicker = seen[still] - seen[[i - 1 for i in still]]
+    flicker[:, :, : lm.prompt.clock_tokens] = 0
+    return Frames(torch.cat(keys), questions, flicker, lm.prompt.clock_tokens)
+
+
+def _watch(lm: VideoLM, moments: list[Moment], seed: int) -> tuple[Tensor, Window]:
+    """The keys `[n, R, T, D]` of the retrieval heads, and the window as the last frame leaves it."""
+    heads, rng = load_heads("embedded", lm.fingerprint), np.random.default_rng([seed, 9])
+    assert heads is not None, "the embedded model is calibrated"
+    kept, window = [], lm.new_window()
+    for start in range(0, len(moments), CHUNK):
+        part = moments[start : start + CHUNK]
+        inputs = lm.frame_inputs([paint(m.state, seed, rng) for m in part], [m.time_ns for m in part])
+        keys, values = lm.prefill_blocks(inputs, window)
+        for i in range(len(part)):
+            window.append(start + i + 1, keys[i], values[i])
+        kept.append(torch.stack([keys[:, layer, head] for layer, head in heads.kv_heads], 1).half())
+    return torch.cat(kept), window
+
+
+def _ask(lm: VideoLM, moments: list[Moment], window: Window, rng: np.random.Generator) -> list[tuple[Tensor, Tensor]]:
+    """A question of each kind about what slid out of the window, as far as something proves its answer."""
+    heads = load_heads("embedded", lm.fingerprint)
+    assert heads is not None, "the embedded model is calibrated"
+
+    def queries(text: str) -> Tensor:
+        return heads.queries(lm.ask(window, lm.prompt.question_ids(text), heads.last_layer).by_layer)
+
+    asker, asked = Asker(moments[: -len(window.blocks)], rng), []
+    for kind in QUESTION_KINDS:
+        tries = (asker.ask(kind) for _ in range(0 if kind in NOW_KINDS else TRIES))
+        question = next((q for q in tries if q is not None and q.proof), None)
+        if question is not None:
+            asked.append((queries(question.text), queries(BLANK)))
+    return asked
+
+
+def _same(one: Moment, other: Moment) -> bool:
+    """Whether nothing came, left, moved or changed, but for the light and the noise."""
+    a, b = one.state, other.state
+    return a.things == b.things and a[1:5] == b[1:5] and a.shake == b.shake
