@@ -36,6 +36,10 @@ bench: install
 	@$(BIN)/python benchmarks/embedded.py
 	@$(BIN)/python benchmarks/recall.py --hours 1
 	@$(BIN)/python benchmarks/recall.py --hours 6
+	@$(BIN)/python benchmarks/recall.py --hours 24
+	@$(BIN)/python benchmarks/recall.py --text-log 1000
+	@$(BIN)/python benchmarks/index.py --blocks 1000000
+	@$(BIN)/python benchmarks/confidence.py
 	@$(BIN)/python benchmarks/start.py --days 30
 	@$(BIN)/python benchmarks/soak.py --hours 24
 	@$(BIN)/python benchmarks/crash.py --kills 200

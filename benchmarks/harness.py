@@ -15,7 +15,7 @@ import torch
 from longwatch.daemon.answer import Answer
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.log import set_up
-from longwatch.daemon.model.calibration import load_heads
+from longwatch.daemon.model.calibration import Calibration, find
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import AnswerEnd, Ask, Delta, Reply
@@ -36,7 +36,12 @@ class Rig(NamedTuple):
     tiers: Tiers
     stream: Stream
     retrieval: RetrievalConfig
-    heads: RetrievalHeads | None
+    calibration: Calibration | None
+
+    @property
+    def heads(self) -> RetrievalHeads | None:
+        """The model's retrieval heads."""
+        return None if self.calibration is None else self.calibration.retrieval_heads
 
     def watch(self, blocks: int, told: Callable[[int], None] = lambda _: None) -> None:
         """Steps the stream until it has so many blocks."""
@@ -62,7 +67,7 @@ class Rig(NamedTuple):
             model=self.model,
             tiers=self.tiers,
             config=msgspec.structs.replace(self.retrieval, span_blocks=span_blocks),
-            heads=self.heads,
+            calibration=self.calibration,
             emit=replies.append,
         )
         for _ in answer.steps:
@@ -91,7 +96,8 @@ def rig(
         tiers = Tiers(
             store, codec=codec, ram_bytes=ram_bytes, fingerprint=lm.fingerprint, device=lm.device, dtype=lm.dtype
         )
-        heads = load_heads(model.name, lm.fingerprint)
+        calibration = find(model.name, lm.fingerprint)
+        heads = None if calibration is None else calibration.retrieval_heads
         layout = SignatureLayout(heads, text_tokens=lm.prompt.clock_tokens)
         retrieval = msgspec.convert({"retriever": retriever, "recall_blocks": recall_blocks}, RetrievalConfig)
 
@@ -110,7 +116,7 @@ def rig(
         )
         stream.start()
         try:
-            yield Rig(lm, tiers, stream, retrieval, heads)
+            yield Rig(lm, tiers, stream, retrieval, calibration)
         finally:
             stream.stop()
             store.close()

@@ -173,6 +173,7 @@ def ask(
         for line in report.explanation_lines(end, end.explanation, zone):
             out.print(line, soft_wrap=True)
         out.print(report.candidates_table(end.explanation, zone))
+    out.print(report.confidence_line(end))
     out.print(report.evidence_table(end, saved, zone))
     for gap in end.gaps:
         out.print(f"no video from {clock(gap.start_ns, zone)} to {clock(gap.end_ns, zone)}", style="yellow")
@@ -195,6 +196,7 @@ def chat(
         while question := _prompt():
             try:
                 end, saved = _answer(client, question, folder, show=True, stream=stream)
+                out.print(report.confidence_line(end))
                 out.print(report.evidence_table(end, saved, zone))
             except KeyboardInterrupt:
                 err.print("cancelled")

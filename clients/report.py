@@ -13,6 +13,8 @@ from rich.table import Table
 from ..daemon.protocol import AnswerEnd, Explanation, StatusReply
 from .when import clock
 
+DOUBTFUL = 0.8
+
 
 def answer_json(end: AnswerEnd, saved: Sequence[Path | None]) -> str:
     """The answer as JSON, with paths in place of the pictures themselves."""
@@ -20,6 +22,14 @@ def answer_json(end: AnswerEnd, saved: Sequence[Path | None]) -> str:
     for evidence, path in zip(content["evidence"], saved, strict=True):
         evidence["picture"] = None if path is None else str(path)
     return msgspec.json.encode(content).decode()
+
+
+def confidence_line(end: AnswerEnd) -> str:
+    """How sure the answer is; of a doubtful one, so in words."""
+    if end.confidence is None:
+        return "the model was not asked"
+    doubt = "; not sure, look at the pictures" if end.confidence < DOUBTFUL else ""
+    return f"confidence {end.confidence:.2f}{doubt}"
 
 
 def evidence_table(end: AnswerEnd, saved: Sequence[Path | None], zone: tzinfo) -> Table:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
 
 import torch
+from torch import Tensor
 
 from ..memory.block import BlockInfo
 from ..memory.tiers import Tiers
-from ..retrieval.heads import RetrievalHeads
 from ..retrieval.retriever import Hit
 from ..retrieval.retrievers.rekv import RekvRetriever
 from ..retrieval.settings import RetrievalConfig
@@ -19,6 +18,8 @@ from ..retrieval.timespan import Span
 from . import wholespan
 from .evidence import Said, evidence_of, explanation_of, use_of, watched
 from .model.attention import GrowingLayout
+from .model.calibration import Calibration
+from .model.confidence import confidence_of
 from .model.decoding import sample
 from .model.video_lm import VideoLM
 from .protocol import AnswerEnd, Ask, Delta, ErrorReply, Reply, Step
@@ -34,7 +35,7 @@ class Answer:
 
     Args:
         emit: takes each `Delta`, and the `AnswerEnd` or `ErrorReply`.
-        heads: the model's retrieval heads, or None where it has no calibration.
+        calibration: what is known of the model's retrieval heads and of its confidence; None where nothing is.
     """
 
     def __init__(
@@ -45,17 +46,19 @@ class Answer:
         model: VideoLM,
         tiers: Tiers,
         config: RetrievalConfig,
-        heads: RetrievalHeads | None,
+        calibration: Calibration | None,
         emit: Callable[[Reply], None],
     ) -> None:
         self.request, self.emit = request, emit
         self.cancelled = False
         self._stream, self._model, self._tiers, self._config = stream, model, tiers, config
-        self._watched = watched(heads, model)
+        self._watched = watched(None if calibration is None else calibration.retrieval_heads, model)
+        self._sure = None if calibration is None else calibration.confidence
         self._began = self._marked = time.perf_counter()
         self._first_token = 0.0
         self._steps_taken: list[Step] = []
-        self._tokens, self._stopped = 0, "end"
+        self._log_probs: list[float] = []  # of the tokens so far
+        self._stopped = "end"
         self.steps = self._steps()
 
     def fail(self, code: str, message: str) -> None:
@@ -146,12 +149,16 @@ class Answer:
         """Prefills a question and decodes, a few tokens a step."""
         request, detokenizer = self.request, self._model.detokenizer()
         generator = torch.Generator(device=self._model.device).manual_seed(request.seed)
-        choose = functools.partial(sample, temperature=request.temperature, top_p=request.top_p, generator=generator)
+
+        def choose(logits: Tensor) -> int:
+            token = sample(logits, request.temperature, request.top_p, generator)
+            self._log_probs.append(float(logits.float().log_softmax(-1)[token]))
+            return token
+
         self._stopped = "length"
         for count, token in enumerate(
             itertools.islice(self._model.generate(context, ids, choose), request.max_tokens), 1
         ):
-            self._tokens += 1
             self._first_token = self._first_token or time.perf_counter()
             if token in self._model.stop_ids or self.cancelled:
                 self._stopped = "cancelled" if self.cancelled else "end"
@@ -178,7 +185,8 @@ class Answer:
                 until_ns=span.until_ns if span else None,
                 gaps=self._stream.gaps(span) if span else [],
                 recalled=[block_id for block_id, block in seen.items() if block.origin == "recalled"],
-                tokens=self._tokens,
+                tokens=len(self._log_probs),
+                confidence=confidence_of(self._log_probs, self._sure),
                 ttft_ms=((self._first_token or now) - self._began) * 1e3,
                 total_ms=(now - self._began) * 1e3,
                 stopped=self._stopped,

@@ -63,6 +63,8 @@ def measure(config: DaemonConfig, model: VideoLM, store: Store, needles: Needles
     """
     found = calibrate(model, needles, told)
     before = find(config.model.name, model.fingerprint, store.folder)
+    if before is not None:
+        found = msgspec.structs.replace(found, confidence=before.confidence)
     if before is not None and before.good and before.heads == found.heads:
         found = msgspec.structs.replace(found, foreign=before.foreign)
     else:

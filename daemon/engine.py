@@ -146,7 +146,7 @@ class Engine:
             model=self._model,
             tiers=self._tiers,
             config=self._config.retrieval,
-            heads=self._heads,
+            calibration=self._calibration,
             emit=emit,
         )
         with self._lock:

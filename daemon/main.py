@@ -26,6 +26,7 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
     # Loaded here, so that a mistake in the configuration is told at once and not behind torch.
     from ..memory.store import Store
     from ..memory.tiers import Tiers
+    from ..retrieval.reference import prepare
     from .calibrate import at_start
     from .engine import Engine
     from .model.image_text import ImageText
@@ -47,6 +48,7 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
             dtype=model.dtype,
             text_tokens=model.prompt.clock_tokens,
         )
+        prepare()
         calibration = at_start(config, model, store, lambda _: _go_on(stop))
         name, embedding = config.retrieval.embedding, None
         if name:

@@ -182,6 +182,8 @@ class AnswerEnd(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         since_ns, until_ns: the time span understood, None where it is open.
         gaps: times with no video in that span.
         recalled: ids of the blocks brought back, in time order.
+        confidence: the chance that the text is right, 0 to 1, as it was measured on rendered yards; of a model without
+            such a measurement, the geometric mean of its tokens' probabilities. None where the model was not asked.
         stopped: `end`, `length`, `cancelled`, or `no video`: nothing was seen of the time, and the model not asked.
         explanation: where one was asked for.
     """
@@ -198,6 +200,7 @@ class AnswerEnd(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     ttft_ms: float
     total_ms: float
     stopped: str
+    confidence: float | None = None
     explanation: Explanation | None = None
 
 

@@ -12,7 +12,7 @@ import torch
 
 from longwatch.daemon.answer import Answer
 from longwatch.daemon.capture.settings import SourceConfig
-from longwatch.daemon.model.calibration import load_heads
+from longwatch.daemon.model.calibration import find
 from longwatch.daemon.model.image_text import ImageText
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
@@ -51,7 +51,9 @@ def remembering(folder: Path, name: str, clip: Path | None) -> Iterator[tuple[St
     store = Store(MemoryConfig(folder=str(folder / "store"), map_bytes=1 << 30))
     tiers = Tiers(store, codec="ecsq4", ram_bytes=1 << 28, fingerprint=lm.fingerprint, device=lm.device, dtype=lm.dtype)
     embedding = None if clip is None else ImageText(str(clip), lm.device, lm.dtype)
-    heads = load_heads("embedded", lm.fingerprint)
+    calibration = find("embedded", lm.fingerprint)
+    assert calibration is not None
+    heads = calibration.retrieval_heads
     assert heads is not None
     layout = SignatureLayout(heads, embedding=None if embedding is None else embedding.space)
     config = RetrievalConfig(retriever=name)  # type: ignore[arg-type]
@@ -78,7 +80,9 @@ def remembering(folder: Path, name: str, clip: Path | None) -> Iterator[tuple[St
         for question in QUESTIONS:
             replies: list[Reply] = []
             request = Ask(request_id="1", question=question)
-            answer = Answer(request, stream, model=lm, tiers=tiers, config=config, heads=heads, emit=replies.append)
+            answer = Answer(
+                request, stream, model=lm, tiers=tiers, config=config, calibration=calibration, emit=replies.append
+            )
             with torch.inference_mode():
                 for _ in answer.steps:
                     pass

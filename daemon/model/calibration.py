@@ -13,6 +13,7 @@ import msgspec
 
 from ...retrieval.errors import CalibrationError
 from ...retrieval.heads import LayerHead, RetrievalHeads
+from .confidence import Confidence
 from .family import EMBEDDED
 
 FILE = "calibration.json"
@@ -32,6 +33,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         questions: how many were checked.
         blocks: among how many each was sought, at most.
         alone: what each of the heads finds among the first 8 by itself.
+        confidence: how sure it is when it is right (see `benchmarks/confidence.py`); None where that was not fitted.
         foreign: of each stream that was remembered before, the newest block, whose signature was made for other heads.
     """
 
@@ -45,6 +47,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     questions: int = 0
     blocks: int = 0
     alone: tuple[float, ...] = ()
+    confidence: Confidence | None = None
     foreign: dict[str, int] = {}
 
     @property

@@ -110,6 +110,26 @@ def test_heads_rank_first_what_scoring_every_block_ranks_first() -> None:
         assert retriever.rank(Query(by_layer=queries), None, ())[0].info.block_id == int(mass.argmax()) + 1
 
 
+def test_what_a_blank_question_draws_too_hides_nothing() -> None:
+    """All blocks draw the question by what it shares with a blank one; one draws it by what is its own."""
+    world = World(400)
+    generator = torch.Generator().manual_seed(7)
+    common, own = torch.zeros(16), torch.zeros(16)
+    common[0], own[1] = 4.0, 4.0
+    world.keys[..., 0] = 3 + torch.randn(400, 3, 2, 6, generator=generator)
+    world.keys[..., 1] = 0.0
+    world.keys[122, :, :, 3, 0], world.keys[122, :, :, 3, 1] = -1.0, 4.0
+    asked = dict(enumerate((common + own).expand(3, 4, 5, 16)))
+    blank = dict(enumerate(common.expand(3, 4, 2, 16)))
+    retriever = world.retriever()
+    alone = retriever.rank(Query(by_layer=asked), None, ())
+    assert 123 not in [hit.info.block_id for hit in alone]
+    beyond = retriever.rank(Query(by_layer=asked, blank=blank), None, ())
+    assert len(beyond) == RetrievalConfig().candidates
+    assert 123 in [hit.info.block_id for hit in beyond]
+    assert sum(hit.score for hit in beyond) == pytest.approx(1.0)
+
+
 def test_what_stands_in_the_window_is_not_recalled() -> None:
     world = World(200)
     hits = world.retriever(candidates=20).rank(Query(by_layer=world.looking_for(10)), None, {10, 11})
