@@ -41,31 +41,38 @@ class RetrievalHeads:
         return torch.stack([by_layer[layer][head] for layer, head in self.heads])
 
 
-def attention_mass(queries: Tensor, keys: Sequence[Tensor]) -> Tensor:
-    """The share of attention that each block gets, averaged over the heads: `[blocks]`, summing to 1.
+def attention_mass(queries: Tensor, keys: Sequence[Tensor], beyond: Tensor | None = None) -> Tensor:
+    """The share of attention that each block gets, averaged over the heads: `[blocks]`, summing to 1 at most.
 
     Args:
         queries: `[R, Tq, D]` float32.
         keys: a block's `[R, T, D]` float32 each.
+        beyond: the logarithm of the summed exponentials of each token's scores with all other keys, `[R, Tq]`; None
+            where there are no others.
     """
     owner = owners([block.shape[1] for block in keys], queries.device)
-    return mass_by_head(queries, torch.cat(list(keys), 1), owner, len(keys)).mean(0)
+    return mass_by_head(queries, torch.cat(list(keys), 1), owner, len(keys), beyond).mean(0)
 
 
-def mass_by_head(queries: Tensor, keys: Tensor, owner: Tensor, blocks: int) -> Tensor:
+def mass_by_head(queries: Tensor, keys: Tensor, owner: Tensor, blocks: int, beyond: Tensor | None = None) -> Tensor:
     """The share of each head's attention that each block gets, `[Hq, blocks]`.
 
-    Softmax over all blocks' tokens together, without rotary, summed per block, averaged over the question's tokens.
+    Softmax over all keys, these and those `beyond`, without rotary, summed per block, averaged over the question's
+    tokens.
 
     Args:
         queries: `[Hq, Tq, D]` float32.
         keys: of all blocks' tokens, `[H, N, D]` float32; as many query heads in a row share a KV head as there are
             more of them.
         owner: which block each of the N tokens belongs to.
+        beyond: as for `attention_mass`, `[Hq, Tq]`.
     """
     grouped = queries.reshape(keys.shape[0], -1, queries.shape[-1])  # [H, (Hq / H) · Tq, D]
-    scores = grouped @ keys.transpose(1, 2) * queries.shape[-1] ** -0.5
-    by_token = scores.softmax(-1).view(*queries.shape[:2], -1).mean(1)
+    scores = (grouped @ keys.transpose(1, 2) * queries.shape[-1] ** -0.5).view(*queries.shape[:2], -1)
+    total = scores.logsumexp(-1)
+    if beyond is not None:
+        total = torch.logaddexp(total, beyond)
+    by_token = (scores - total[..., None]).exp().mean(1)
     return torch.zeros(len(queries), blocks, device=keys.device).index_add_(1, owner, by_token)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from itertools import zip_longest
+from itertools import accumulate, pairwise, zip_longest
 
 import numpy as np
 import torch
@@ -43,16 +43,19 @@ class HeadsRetriever:
         """
         asked = self._heads.queries(query.by_layer)
         blank = self._heads.queries(query.blank) if query.blank else None
+        found: list[list[Found]] = []
         if self.index.count(span) <= self._config.candidates + len(exclude):
             candidates = [info for info in self.index.infos(span) if info.block_id not in exclude]
         else:
-            candidates = self._candidates(asked, blank, span, exclude)
+            found = self._search(asked, blank, span, len(exclude))
+            candidates = self._by_turns([_by_mass(some, exclude) for some in found[:2]])
         candidates, keys = self._readable(candidates)
         if not candidates:
             return []
-        lift = attention_mass(asked.cpu(), keys)
+        known = {info.block_id for info in candidates}.union(exclude)
+        lift = attention_mass(asked.cpu(), keys, _beyond(found[0], known) if found else None)
         if blank is not None:
-            lift -= attention_mass(blank.cpu(), keys)
+            lift -= attention_mass(blank.cpu(), keys, _beyond(found[-1], known) if found else None)
         shares = lift.clamp(min=0) / lift.clamp(min=0).sum().clamp(min=torch.finfo(lift.dtype).tiny)
         order = lift.argsort(descending=True, stable=True).tolist()
         return [Hit(candidates[i], float(shares[i])) for i in order]
@@ -70,24 +73,34 @@ class HeadsRetriever:
             self.index.forget(refused)
         return [info for info, _ in found], [keys for _, keys in found]
 
-    def _candidates(
-        self, asked: Tensor, blank: Tensor | None, span: Span | None, exclude: Collection[int]
-    ) -> list[BlockInfo]:
-        """By turns the blocks that draw the question, and those that draw what sets it apart from a blank one.
+    def _search(self, asked: Tensor, blank: Tensor | None, span: Span | None, excluded: int) -> list[list[Found]]:
+        """Each head's nearest sub-vectors: to the question, to what sets it apart from a blank one, and to that."""
+        questions = [asked] if blank is None else [asked, asked - blank.mean(1, keepdim=True), blank]
+        wide = _FOUND_A_CANDIDATE * self._config.candidates + excluded
+        scaled = torch.cat(questions, 1) * asked.shape[-1] ** -0.5
+        of_heads = list(self.index.search_parts(dict(enumerate(scaled)), wide, span).values())
+        ends = [0, *accumulate(question.shape[1] for question in questions)]
+        return [[Found(part.block_ids[a:b], part.scores[a:b]) for part in of_heads] for a, b in pairwise(ends)]
+
+    def _by_turns(self, rankings: Sequence[Sequence[int]]) -> list[BlockInfo]:
+        """The candidates, of each ranking one: what draws the question, and what draws all that sets it apart.
 
         Some models' heads need the first (of the embedded model's proofs it names 1.00 among 48, the second 0.56), some
         the second (SmolLM2's in a log of 1,000 lines: 0.26 and 1.00).
         """
-        queries = [asked] if blank is None else [asked, asked - blank.mean(1, keepdim=True)]
-        wide = _FOUND_A_CANDIDATE * self._config.candidates + len(exclude)
-        scaled = torch.cat(queries, 1) * asked.shape[-1] ** -0.5
-        found = list(self.index.search_parts(dict(enumerate(scaled)), wide, span).values())
-        rankings = [
-            _by_mass([Found(part.block_ids[rows], part.scores[rows]) for part in found], exclude)
-            for rows in (slice(start, start + asked.shape[1]) for start in range(0, scaled.shape[1], asked.shape[1]))
-        ]
         by_turns = dict.fromkeys(i for some in zip_longest(*rankings) for i in some if i is not None)
         return self.index.by_id(list(by_turns)[: self._config.candidates])
+
+
+def _beyond(found: Sequence[Found], known: Collection[int]) -> Tensor:
+    """What of each token's attention goes to blocks that are not candidates, as `attention_mass` wants it.
+
+    Without it a token that looks elsewhere would count as much as one that looks here: of the embedded model's proofs
+    of a day, 0.92 stand among the first eight, with it 0.97, as among all blocks.
+    """
+    ids = np.fromiter(known, np.int64, len(known))
+    rest = [np.where(np.isin(part.block_ids, ids), -np.inf, part.scores) for part in found]
+    return torch.stack([torch.from_numpy(some).logsumexp(-1) for some in rest])
 
 
 def _by_mass(found: Sequence[Found], exclude: Collection[int]) -> list[int]:

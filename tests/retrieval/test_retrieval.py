@@ -68,6 +68,16 @@ def test_attention_mass_equals_a_plain_softmax_loop() -> None:
     assert mass.sum() == pytest.approx(1.0)
 
 
+def test_a_blocks_share_is_the_same_among_all_as_among_some_where_the_others_are_told() -> None:
+    generator = torch.Generator().manual_seed(3)
+    queries = torch.randn(2, 5, 16, generator=generator)
+    keys = [torch.randn(2, 6, 16, generator=generator) for _ in range(20)]
+    others = queries @ torch.cat(keys[8:], 1).transpose(1, 2) * 16**-0.5
+    some = attention_mass(queries, keys[:8], others.logsumexp(-1))
+    assert torch.allclose(some, attention_mass(queries, keys)[:8], atol=1e-6)
+    assert torch.allclose(attention_mass(queries, keys, torch.full((2, 5), -torch.inf)), attention_mass(queries, keys))
+
+
 def test_outlying_keys_are_the_ones_that_differ_from_the_rest() -> None:
     keys = torch.zeros(2, 9, 4)
     keys[0, 3, 0], keys[0, 7, 1], keys[1, 0, 2] = 5.0, 4.0, 3.0
@@ -108,6 +118,29 @@ def test_heads_rank_first_what_scoring_every_block_ranks_first() -> None:
         queries = world.looking_for(block_id, strength=3.0)
         mass = attention_mass(HEADS.queries(queries), [world.read_keys(i.block_id) for i in world.infos])
         assert retriever.rank(Query(by_layer=queries), None, ())[0].info.block_id == int(mass.argmax()) + 1
+
+
+def test_candidates_are_scored_as_among_all_blocks() -> None:
+    """The first four, a blank question taken off, against those of all blocks, and of the candidates alone."""
+    world = World(600, seed=9)
+    retriever = world.retriever()
+    agreed, alone = 0, 0
+    for block_id in range(20, 600, 30):
+        asked, blank = (world.looking_for(i, strength=2.0) for i in (block_id, block_id % 97 + 1))
+        query = Query(by_layer=asked, blank=blank)
+
+        def plain(ids: list[int], query: Query = query) -> set[int]:
+            keys = [world.read_keys(i) for i in ids]
+            lift = attention_mass(HEADS.queries(query.by_layer), keys)
+            lift -= attention_mass(HEADS.queries(query.blank), keys)
+            return {ids[i] for i in lift.topk(4).indices.tolist()}
+
+        found = [hit.info.block_id for hit in retriever.rank(query, None, ())]
+        exact = plain([info.block_id for info in world.infos])
+        agreed += len(exact & {*found[:4]})
+        alone += len(exact & plain(found))
+    assert agreed >= 0.9 * 4 * 20
+    assert agreed > alone
 
 
 def test_what_a_blank_question_draws_too_hides_nothing() -> None:
