@@ -59,8 +59,9 @@ def run(wire: Wire, folder: Path, *arguments: str) -> tuple[int, str, str]:
 def test_ask_prints_the_answer_its_evidence_and_the_gaps_and_saves_the_pictures(wire: Wire, tmp_path: Path) -> None:
     code, out, err = run(wire, tmp_path, "ask", "who came?", "--stream", "yard", "--tz", "Europe/Berlin")
     assert (code, err) == (0, "")
-    answer, *table = out.splitlines()
+    answer, sure, *table = out.splitlines()
     assert answer.strip() == "who came?"
+    assert sure == "confidence 0.62; not sure, look at the pictures"
     assert "2026-03-02 11:00:00" in table[1]  # 10:00 UTC
     assert table[2].startswith("no video from 2026-03-02 11:00:00 to 2026-03-02 11:01:00")
     (picture,) = (tmp_path / "longwatch-evidence").iterdir()

@@ -51,6 +51,7 @@ def answer_end(request_id: str, text: str, picture: bytes = b"jpeg") -> AnswerEn
         ttft_ms=1.5,
         total_ms=2.5,
         stopped="end",
+        confidence=0.62,
     )
 
 
