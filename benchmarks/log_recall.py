@@ -237,7 +237,7 @@ def show(blocks: int, *, as_json: bool) -> None:
     torch.set_num_threads(2)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         tasks = {name: progress.add_task(name, total=1.0) for name in ("calibrating", "reading", "asking")}
-        rows = run(blocks, 40, 12, lambda name, share: progress.update(tasks[name], completed=share))
+        rows = run(blocks, 40, 4, lambda name, share: progress.update(tasks[name], completed=share))
     if as_json:
         print(json.dumps({"rows": rows}))
         return
