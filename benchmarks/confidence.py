@@ -41,7 +41,6 @@ class Told(NamedTuple):
 
     confidence: float
     right: bool
-    kind: str
 
 
 def answers(seeds: Sequence[int], hours: float, progress: Progress, *, plain: bool = False) -> Iterator[Told]:
@@ -63,7 +62,7 @@ def answers(seeds: Sequence[int], hours: float, progress: Progress, *, plain: bo
                 for question in draw(asker, QUESTION_KINDS, EACH, can_be_shown, tries=TRIES):
                     end, _ = yard.ask(question.text, span_blocks=RetrievalConfig().span_blocks)
                     if end.confidence is not None:
-                        yield Told(end.confidence, agrees(question, end.text), question.kind)
+                        yield Told(end.confidence, agrees(question, end.text))
         progress.advance(task)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +12,19 @@ import torch
 from torch import Tensor
 
 from longwatch.daemon.capture.moments import Moment, gated_moments, scene_moments
-from longwatch.daemon.capture.paint import paint
 from longwatch.daemon.capture.quiz import NOW_KINDS, QUESTION_KINDS, Asker
 from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.model.calibration import load_heads
 from longwatch.daemon.model.prompt import BLANK
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
+from longwatch.daemon.needles import scene_inputs
 from longwatch.memory.window import Window
+from longwatch.retrieval.heads import RetrievalHeads
 
 FIRST_SEED, BUSY, YARDS, SECONDS = 70_000, 0.3, 16, 14_400
 STILL_SEED, STILL_SECONDS = 79_000, 900
-CHUNK, TRIES = 8, 8
+TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -50,51 +52,49 @@ def frames(cache: Path, told: Callable[[float], None]) -> Frames:
         told: takes the share that is done.
     """
     lm = VideoLM.load(ModelConfig())
+    heads = load_heads("embedded", lm.fingerprint)
+    assert heads is not None, "the embedded model is calibrated"
     file = cache / f"frames-blank-{lm.fingerprint[:16]}-{YARDS}.pt"
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        made = _encode(lm, told)
+        made = _encode(lm, heads, told)
         torch.save(made.__dict__, file.with_suffix(".new"))
         file.with_suffix(".new").replace(file)
     return Frames(**torch.load(file))
 
 
-def _encode(lm: VideoLM, told: Callable[[float], None]) -> Frames:
+def _encode(lm: VideoLM, heads: RetrievalHeads, told: Callable[[float], None]) -> Frames:
     keys, questions = [], []
     for yard in range(YARDS):
         seed = FIRST_SEED + yard
         moments = gated_moments(Scene(seed=seed, busy=BUSY), SECONDS)
-        seen, window = _watch(lm, moments, seed)
+        seen, window = _watch(lm, heads, moments, seed)
         keys.append(seen)
-        questions += _ask(lm, moments, window, np.random.default_rng([seed, 77]))
+        questions += _ask(lm, heads, moments, window, np.random.default_rng([seed, 77]))
         told((yard + 1) / (YARDS + 1))
     moments = scene_moments(Scene(seed=STILL_SEED, busy=0.02), STILL_SECONDS)
-    seen, _ = _watch(lm, moments, STILL_SEED)
+    seen, _ = _watch(lm, heads, moments, STILL_SEED)
     still = [i for i in range(1, len(moments)) if _same(moments[i], moments[i - 1])]
     flicker = seen[still] - seen[[i - 1 for i in still]]
     flicker[:, :, : lm.prompt.clock_tokens] = 0
     return Frames(torch.cat(keys), questions, flicker, lm.prompt.clock_tokens)
 
 
-def _watch(lm: VideoLM, moments: list[Moment], seed: int) -> tuple[Tensor, Window]:
+def _watch(lm: VideoLM, heads: RetrievalHeads, moments: list[Moment], seed: int) -> tuple[Tensor, Window]:
     """The keys `[n, R, T, D]` of the retrieval heads, and the window as the last frame leaves it."""
-    heads, rng = load_heads("embedded", lm.fingerprint), np.random.default_rng([seed, 9])
-    assert heads is not None, "the embedded model is calibrated"
-    kept, window = [], lm.new_window()
-    for start in range(0, len(moments), CHUNK):
-        part = moments[start : start + CHUNK]
-        inputs = lm.frame_inputs([paint(m.state, seed, rng) for m in part], [m.time_ns for m in part])
+    kept, window, ids = [], lm.new_window(), itertools.count(1)
+    for inputs in scene_inputs(lm, moments, seed, np.random.default_rng([seed, 9])):
         keys, values = lm.prefill_blocks(inputs, window)
-        for i in range(len(part)):
-            window.append(start + i + 1, keys[i], values[i])
+        for block_keys, block_values in zip(keys, values, strict=True):
+            window.append(next(ids), block_keys, block_values)
         kept.append(torch.stack([keys[:, layer, head] for layer, head in heads.kv_heads], 1).half())
     return torch.cat(kept), window
 
 
-def _ask(lm: VideoLM, moments: list[Moment], window: Window, rng: np.random.Generator) -> list[tuple[Tensor, Tensor]]:
+def _ask(
+    lm: VideoLM, heads: RetrievalHeads, moments: list[Moment], window: Window, rng: np.random.Generator
+) -> list[tuple[Tensor, Tensor]]:
     """A question of each kind about what slid out of the window, as far as something proves its answer."""
-    heads = load_heads("embedded", lm.fingerprint)
-    assert heads is not None, "the embedded model is calibrated"
 
     def queries(text: str) -> Tensor:
         return heads.queries(lm.ask(window, lm.prompt.question_ids(text), heads.last_layer).by_layer)

@@ -15,7 +15,7 @@ import torch
 from longwatch.daemon.answer import Answer
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.log import set_up
-from longwatch.daemon.model.calibration import Calibration, find
+from longwatch.daemon.model.calibration import Calibration, find, heads_of
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import AnswerEnd, Ask, Delta, Reply
@@ -41,7 +41,7 @@ class Rig(NamedTuple):
     @property
     def heads(self) -> RetrievalHeads | None:
         """The model's retrieval heads."""
-        return None if self.calibration is None else self.calibration.retrieval_heads
+        return heads_of(self.calibration)
 
     def watch(self, blocks: int, told: Callable[[int], None] = lambda _: None) -> None:
         """Steps the stream until it has so many blocks."""
@@ -97,7 +97,7 @@ def rig(
             store, codec=codec, ram_bytes=ram_bytes, fingerprint=lm.fingerprint, device=lm.device, dtype=lm.dtype
         )
         calibration = find(model.name, lm.fingerprint)
-        heads = None if calibration is None else calibration.retrieval_heads
+        heads = heads_of(calibration)
         layout = SignatureLayout(heads, text_tokens=lm.prompt.clock_tokens)
         retrieval = msgspec.convert({"retriever": retriever, "recall_blocks": recall_blocks}, RetrievalConfig)
 

@@ -1,7 +1,7 @@
 """A log of a yard in words, remembered block by block by a language model that nobody here trained.
 
-SmolLM2-135M-Instruct reads a line a block behind the sliding window,
-just as frames are read. Planted facts are asked for with the right block and seven others recalled.
+SmolLM2-135M-Instruct reads a line a block behind the sliding window, just as frames are read. Planted facts are asked
+for with the right block and seven others recalled.
 """
 
 from __future__ import annotations

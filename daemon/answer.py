@@ -18,7 +18,7 @@ from ..retrieval.timespan import Span
 from . import wholespan
 from .evidence import Said, evidence_of, explanation_of, use_of, watched
 from .model.attention import GrowingLayout
-from .model.calibration import Calibration
+from .model.calibration import Calibration, heads_of
 from .model.confidence import confidence_of
 from .model.decoding import sample
 from .model.video_lm import VideoLM
@@ -52,7 +52,7 @@ class Answer:
         self.request, self.emit = request, emit
         self.cancelled = False
         self._stream, self._model, self._tiers, self._config = stream, model, tiers, config
-        self._watched = watched(None if calibration is None else calibration.retrieval_heads, model)
+        self._watched = watched(heads_of(calibration), model)
         self._sure = None if calibration is None else calibration.confidence
         self._began = self._marked = time.perf_counter()
         self._first_token = 0.0

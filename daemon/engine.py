@@ -32,7 +32,7 @@ from .capture.settings import SourceConfig
 from .config import DaemonConfig, convert
 from .errors import DaemonError, StreamExists, StreamUnknown
 from .log import get_logger
-from .model.calibration import Calibration
+from .model.calibration import Calibration, heads_of
 from .model.image_text import ImageText
 from .model.video_lm import VideoLM
 from .protocol import Ask, ErrorReply, Forget, Forgotten, StatusReply
@@ -66,7 +66,7 @@ class Engine:
         embedding: ImageText | None = None,
     ) -> None:
         self._config, self._model, self._tiers, self._calibration = config, model, tiers, calibration
-        self._heads = heads = None if calibration is None else calibration.retrieval_heads
+        self._heads = heads = heads_of(calibration)
         self._publish, self._embedding = publish, embedding
         space = None if embedding is None else embedding.space
         self._layout = SignatureLayout(heads, embedding=space, text_tokens=model.prompt.clock_tokens)

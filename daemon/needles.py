@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from .capture import quiz
-from .capture.moments import SECOND_NS, gated_moments
+from .capture.moments import SECOND_NS, Moment, gated_moments
 from .capture.paint import paint
 from .capture.quiz import Question
 from .capture.scene import Scene
@@ -84,7 +84,7 @@ class TextNeedles:
 
 @dataclass(frozen=True)
 class SceneNeedles:
-    """Rendered yards as a gate would keep them: the first half of them to choose on, the others to check on.
+    """Rendered yards as a gate would keep them: by turns to choose on and to check on.
 
     Attributes:
         streams: yards.
@@ -110,12 +110,7 @@ class SceneNeedles:
         rng, noise = np.random.default_rng([seed, 9]), np.random.default_rng([seed, 10])
         asked = [quiz.ask(kind, moments, rng) for kind in kinds for _ in range(self.each)]
         needles = [Needle(q.kind, q.text, sought(q)) for q in asked if q is not None and q.proof]
-        chunk = model.config.chunk_frames
-        inputs = (
-            model.frame_inputs([paint(m.state, seed, noise) for m in some], [m.time_ns for m in some])
-            for some in (moments[i : i + chunk] for i in range(0, len(moments), chunk))
-        )
-        return Haystack(len(moments), inputs, needles)
+        return Haystack(len(moments), scene_inputs(model, moments, seed, noise), needles)
 
 
 def text_inputs(model: VideoLM, lines: Sequence[str], first_ns: int = 0) -> Iterator[Tensor]:
@@ -127,15 +122,20 @@ def text_inputs(model: VideoLM, lines: Sequence[str], first_ns: int = 0) -> Iter
     )
 
 
+def scene_inputs(model: VideoLM, moments: Sequence[Moment], seed: int, noise: np.random.Generator) -> Iterator[Tensor]:
+    """Rendered frames of a yard, as many at a time as are prefilled at once."""
+    chunk = model.config.chunk_frames
+    for some in (moments[i : i + chunk] for i in range(0, len(moments), chunk)):
+        yield model.frame_inputs([paint(m.state, seed, noise) for m in some], [m.time_ns for m in some])
+
+
 def sought(question: Question) -> tuple[tuple[int, ...], ...]:
     """The moments that show what a question looks for, thing after thing.
 
     What proves it by what it does not show is a thing of its own.
     """
-    things = [places for places in question.sought or question.shown if places]
-    found = {place.moment for places in things for place in places}
-    empty = [moment for moment in question.proof if moment not in found]
-    return (*(tuple(sorted({place.moment for place in places})) for places in things), *((m,) for m in empty))
+    shown = (tuple(sorted({place.moment for place in places})) for places in question.things)
+    return (*shown, *((moment,) for moment in question.unseen))
 
 
 def fitting(model: VideoLM) -> Needles:

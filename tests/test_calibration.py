@@ -22,7 +22,6 @@ from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.needles import Haystack, SceneNeedles, TextNeedles, fitting, text_inputs
 from longwatch.daemon.signatures import Signatures
 from longwatch.daemon.written_log import KINDS, THINGS, write_log
-from longwatch.memory.block import Block
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
@@ -31,6 +30,7 @@ from longwatch.retrieval.heads import RetrievalHeads, attention_mass
 from longwatch.retrieval.signature import SignatureLayout
 
 from .daemon_process import DaemonProcess
+from .memory.blocks import block_of
 
 BLOCKS, NEEDLES, HEADS = 60, 40, 12
 FOUND = Calibration(
@@ -167,6 +167,11 @@ def opened(folder: Path) -> Iterator[Store]:
         store.close()
 
 
+def tiers_of(store: Store, fingerprint: str) -> Tiers:
+    device = torch.device("cpu")
+    return Tiers(store, codec="raw32", ram_bytes=1 << 20, fingerprint=fingerprint, device=device, dtype=torch.float32)
+
+
 def test_a_model_is_measured_once_and_what_is_not_good_enough_is_remembered(
     tiny: VideoLM, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -215,23 +220,13 @@ ELSEWHERE = RetrievalHeads(((0, 3), (5, 1)), 2)
 def test_signatures_made_for_other_heads_are_made_again_from_the_blocks(
     embedded: VideoLM, before: RetrievalHeads | None, tmp_path: Path
 ) -> None:
-    geometry, device = embedded.geometry, torch.device("cpu")
+    geometry = embedded.geometry
     with opened(tmp_path) as store:
-        tiers = Tiers(
-            store, codec="raw32", ram_bytes=1 << 20, fingerprint="ab" * 32, device=device, dtype=torch.float32
-        )
+        tiers = tiers_of(store, "ab" * 32)
         keys = torch.randn(12, *geometry[:2], 5, geometry.head_dim, generator=torch.Generator().manual_seed(1))
         for number, block_keys in enumerate(keys, 1):
             layout = SignatureLayout(before if number <= 8 else HERE)
-            block = Block(
-                block_id=number,
-                start_ns=number,
-                end_ns=number,
-                keys=block_keys,
-                values=block_keys,
-                signature=layout.signatures(block_keys[None])[0],
-            )
-            tiers.spill("yard", block)
+            tiers.spill("yard", block_of(number, number, block_keys, layout.signatures(block_keys[None])[0]))
         store.flush()
         wanted = SignatureLayout(HERE)
         read = Signatures("yard", tiers, wanted, geometry, foreign=0 if before is None else 8)
@@ -245,19 +240,9 @@ def test_measuring_anew_marks_what_is_remembered_and_drops_index_files_of_other_
     embedded: VideoLM, tmp_path: Path
 ) -> None:
     with opened(tmp_path) as store:
-        tiers = Tiers(
-            store,
-            codec="raw32",
-            ram_bytes=1 << 20,
-            fingerprint=embedded.fingerprint,
-            device=torch.device("cpu"),
-            dtype=torch.float32,
-        )
+        tiers = tiers_of(store, embedded.fingerprint)
         keys = torch.randn(*embedded.geometry[:2], 5, embedded.geometry.head_dim)
-        tiers.spill(
-            "yard",
-            Block(block_id=5, start_ns=1, end_ns=1, keys=keys, values=keys, signature=torch.zeros(1, 4).half()),
-        )
+        tiers.spill("yard", block_of(5, 1, keys, torch.zeros(1, 4).half()))
         store.flush()
         (partition,) = store.partitions("yard")
         partition.index_file.write_bytes(b"of other heads")

@@ -26,7 +26,7 @@ from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.timespan import Span
 
 from .daemon_process import DaemonProcess
-from .memory.blocks import DAY_NS, MORNING_NS
+from .memory.blocks import DAY_NS, MORNING_NS, block_of
 from .test_damage import flip_a_byte
 
 GEOMETRY = Geometry(layers=3, kv_heads=2, head_dim=16)
@@ -44,14 +44,7 @@ def make_block(number: int) -> Block:
     """Block `number`, of the first, second or third day."""
     start_ns = MORNING_NS + (number - 1) // A_DAY * DAY_NS + number * 1_000_000_000
     keys = keys_of(number)
-    return Block(
-        block_id=number,
-        start_ns=start_ns,
-        end_ns=start_ns,
-        keys=keys,
-        values=keys,
-        signature=LAYOUT.signatures(keys[None])[0],
-    )
+    return block_of(number, start_ns, keys, LAYOUT.signatures(keys[None])[0])
 
 
 class Memory(NamedTuple):

@@ -1,4 +1,7 @@
-"""Stage 3: which heads look back, on rendered hours of seeds of their own (see `daemon/calibration.py`)."""
+"""Stage 3: which heads look back, on rendered hours of seeds of their own (see `daemon/calibration.py`).
+
+The curve of the model's confidence is fitted after it, by `benchmarks/confidence.py --fit`.
+"""
 
 from __future__ import annotations
 

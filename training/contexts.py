@@ -378,10 +378,8 @@ def _ordinals(moments: list[Moment]) -> torch.Tensor:
 
 def sought(question: Question) -> list[list[Place]]:
     """What a question looks for, thing after thing; a moment that proves it by what it does not show, as a whole."""
-    things = [list(places) for places in question.sought or question.shown if places]
-    found = {place.moment for places in things for place in places}
-    empty = [moment for moment in question.proof if moment not in found]
-    return [*things, *([Place(moment, cell) for cell in range(VISUAL_TOKENS)] for moment in empty)]
+    whole = [[Place(moment, cell) for cell in range(VISUAL_TOKENS)] for moment in question.unseen]
+    return [*map(list, question.things), *whole]
 
 
 class _Placed(NamedTuple):

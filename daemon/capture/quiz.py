@@ -64,6 +64,17 @@ class Question(NamedTuple):
     shown: tuple[tuple[Place, ...], ...] = ()
     sought: tuple[tuple[Place, ...], ...] = ()
 
+    @property
+    def things(self) -> list[tuple[Place, ...]]:
+        """The places of each thing that has to be found."""
+        return [places for places in self.sought or self.shown if places]
+
+    @property
+    def unseen(self) -> list[int]:
+        """The moments that prove the answer by what they do not show."""
+        found = {place.moment for places in self.things for place in places}
+        return [moment for moment in self.proof if moment not in found]
+
 
 class Asker:
     """Draws questions about some moments.

@@ -121,5 +121,9 @@ def find(name: str, fingerprint: str, memory_folder: Path | None = None) -> Cali
 
 def load_heads(name: str, fingerprint: str, memory_folder: Path | None = None) -> RetrievalHeads | None:
     """The retrieval heads of a model; None where none were found yet, or none good enough. Raises as `find`."""
-    found = find(name, fingerprint, memory_folder)
+    return heads_of(find(name, fingerprint, memory_folder))
+
+
+def heads_of(found: Calibration | None) -> RetrievalHeads | None:
+    """The retrieval heads that a calibration found good enough; None where there is no calibration."""
     return None if found is None else found.retrieval_heads

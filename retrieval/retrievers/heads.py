@@ -53,12 +53,7 @@ class HeadsRetriever:
         if not candidates:
             return []
         known = {info.block_id for info in candidates}.union(exclude)
-        lift = attention_mass(asked.cpu(), keys, _beyond(found[0], known) if found else None)
-        if blank is not None:
-            lift -= attention_mass(blank.cpu(), keys, _beyond(found[-1], known) if found else None)
-        shares = lift.clamp(min=0) / lift.clamp(min=0).sum().clamp(min=torch.finfo(lift.dtype).tiny)
-        order = lift.argsort(descending=True, stable=True).tolist()
-        return [Hit(candidates[i], float(shares[i])) for i in order]
+        return _hits(candidates, _lift(asked, blank, keys, [_beyond(some, known) for some in found[:1] + found[-1:]]))
 
     def _readable(self, candidates: list[BlockInfo]) -> tuple[list[BlockInfo], list[Tensor]]:
         """The candidates with their keys; one that the memory refuses is found no more."""
@@ -90,6 +85,25 @@ class HeadsRetriever:
         """
         by_turns = dict.fromkeys(i for some in zip_longest(*rankings) for i in some if i is not None)
         return self.index.by_id(list(by_turns)[: self._config.candidates])
+
+
+def _lift(asked: Tensor, blank: Tensor | None, keys: Sequence[Tensor], beyond: Sequence[Tensor]) -> Tensor:
+    """The attention mass of each block, `[blocks]`, less a blank question's.
+
+    Args:
+        beyond: of the question the first, of the blank one the last; none where the blocks are all there are.
+    """
+    lift = attention_mass(asked.cpu(), keys, beyond[0] if beyond else None)
+    if blank is not None:
+        lift -= attention_mass(blank.cpu(), keys, beyond[-1] if beyond else None)
+    return lift
+
+
+def _hits(candidates: Sequence[BlockInfo], lift: Tensor) -> list[Hit]:
+    """Best first, each with its share of what is above nothing."""
+    gained = lift.clamp(min=0)
+    shares = gained / gained.sum().clamp(min=torch.finfo(lift.dtype).tiny)
+    return [Hit(candidates[i], float(shares[i])) for i in lift.argsort(descending=True, stable=True).tolist()]
 
 
 def _beyond(found: Sequence[Found], known: Collection[int]) -> Tensor:

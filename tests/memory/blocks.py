@@ -10,6 +10,11 @@ MORNING_NS = 1_772_442_000_000_000_000  # 2026-03-02 09:00 UTC
 DAY_NS = 86_400 * 1_000_000_000
 
 
+def block_of(number: int, start_ns: int, keys: torch.Tensor, signature: torch.Tensor) -> Block:
+    """Block `number` with these keys, which are its values too."""
+    return Block(block_id=number, start_ns=start_ns, end_ns=start_ns, keys=keys, values=keys, signature=signature)
+
+
 def make_block(number: int, start_ns: int | None = None, picture: bytes = b"jpeg") -> Block:
     """Block `number`, its contents drawn from the number."""
     generator = torch.Generator().manual_seed(number)
