@@ -188,12 +188,10 @@ class Client:
         for option, value in (
             (zmq.LINGER, 200),
             (zmq.IPV6, "[" in address),
-            (zmq.HEARTBEAT_IVL, 2000),
-            (zmq.HEARTBEAT_TIMEOUT, 10000),
-            (zmq.HEARTBEAT_TTL, 10000),
             (zmq.MAXMSGSIZE, protocol.MAX_REPLY_BYTES),
         ):
             socket.setsockopt(option, value)
+        protocol.notice_the_dead(socket)
         if kind == zmq.DEALER:
             socket.setsockopt(zmq.IMMEDIATE, 1)
         if self._keys is not None:

@@ -175,9 +175,7 @@ class Server:
         ):
             bound.setsockopt(zmq.LINGER, 500)
             bound.setsockopt(zmq.IPV6, "[" in address)
-            bound.setsockopt(zmq.HEARTBEAT_IVL, 2000)
-            bound.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10000)
-            bound.setsockopt(zmq.HEARTBEAT_TTL, 10000)
+            protocol.notice_the_dead(bound)
             bound.setsockopt(zmq.MAXMSGSIZE, 2 * protocol.MAX_REQUEST_BYTES)  # above it there is no reply, but an end
             try:
                 bound.bind(address)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from longwatch.clients.errors import ClientTimeout, DaemonUnreachable, Refused
 from longwatch.daemon import protocol
 from longwatch.daemon.errors import ConfigError
 from longwatch.daemon.protocol import AnswerEnd, Ask, Cancel, Delta, ErrorReply, Reply, StatusReply, StatusRequest
-from longwatch.daemon.server import Server
+from longwatch.daemon.server import _EVENTS_KEPT, Server
 from longwatch.daemon.settings import ServerConfig
 
 from .wire import EchoService, Wire, running
@@ -148,6 +150,39 @@ def test_a_client_that_never_reads_is_given_up_and_the_others_are_served_at_once
                 assert lives(wire)
                 assert time.monotonic() - began < 2
         wire.eventually(lambda: any(event.is_set() for event in wire.service.cancelled.values()))
+        assert lives(wire)
+
+
+def test_who_stops_reading_ends_no_process() -> None:
+    """Neither the server's own, nor a client's; each in one of its own here. See `protocol.notice_the_dead`."""
+    root = Path(__file__).parents[1]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", f"from tests import test_server; test_server.{part}()"], cwd=root)
+        for part in (_flood_and_vanish.__name__, _listen_late.__name__)
+    ]
+    assert [process.wait(60) for process in processes] == [0, 0]
+
+
+def _flood_and_vanish() -> None:
+    with running() as wire:
+        with raw_socket(wire, (zmq.SNDHWM, 1)) as socket:
+            socket.send(protocol.encode(Ask(request_id="1", question="hold")))
+            while socket.poll(500, zmq.POLLOUT):  # until nothing more goes in
+                socket.send(protocol.encode(Ask(request_id="1", question="a" * 4096)))
+        time.sleep(3)
+        wire.service.let_go.set()
+        assert lives(wire)
+
+
+def _listen_late() -> None:
+    with running() as wire, wire.client() as client:
+        events = client.events(wire.config.events_address, after=0)
+        wire.server.publish("yard", "block", 0, 0, "0")
+        assert next(events).text == "0"
+        for number in range(1, _EVENTS_KEPT + 1):
+            wire.server.publish("yard", "block", 0, 0, str(number))
+        time.sleep(13)  # heartbeats would have given up by now
+        assert [next(events).text for _ in range(_EVENTS_KEPT)] == [str(n) for n in range(1, _EVENTS_KEPT + 1)]
         assert lives(wire)
 
 

@@ -99,19 +99,22 @@ class EchoService:
     """Answers with the question's words, a word a delta, on a thread of its own; what is special is asked for by name.
 
     `wait` never ends before it is cancelled, `brood` says nothing before that, `big PICTURES` ends with so many MiB,
-    `stumble` is a mistake of ours.
+    `stumble` is a mistake of ours. `hold` keeps the server's own thread until `let_go` is set.
     """
 
     def __init__(self) -> None:
         self.asked: list[Ask] = []
         self.cancelled: dict[Key, threading.Event] = {}
         self.streams: dict[str, dict[str, object]] = {"yard": {"url": "scene://[::1]:sun:[/]"}}
+        self.let_go = threading.Event()
 
     def ask(self, request: Ask, key: Key, emit: Emit) -> None:
         if request.stream not in (None, *self.streams):
             raise StreamUnknown(f"no stream {request.stream}; there are: {', '.join(self.streams)}")
         if request.question == "stumble":
             raise ZeroDivisionError("a mistake of ours")
+        if request.question == "hold":
+            self.let_go.wait()
         self.asked.append(request)
         self.cancelled[key] = threading.Event()
         threading.Thread(target=self._answer, args=(request, key, emit), daemon=True).start()
