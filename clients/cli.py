@@ -159,6 +159,7 @@ def ask(
             client,
             question,
             folder,
+            zone,
             show=not as_json,
             stream=stream,
             since_ns=since_ns,
@@ -195,7 +196,7 @@ def chat(
         _, zone = _now(client, stream, tz)
         while question := _prompt():
             try:
-                end, saved = _answer(client, question, folder, show=True, stream=stream)
+                end, saved = _answer(client, question, folder, zone, show=True, stream=stream)
                 out.print(report.confidence_line(end))
                 out.print(report.evidence_table(end, saved, zone))
             except KeyboardInterrupt:
@@ -319,7 +320,7 @@ def _now(client: Client, stream: str | None, tz: str | None) -> tuple[int, tzinf
 
 
 def _answer(
-    client: Client, question: str, folder: Path, *, show: bool, **options: Unpack[AskOptions]
+    client: Client, question: str, folder: Path, zone: tzinfo, *, show: bool, **options: Unpack[AskOptions]
 ) -> tuple[AnswerEnd, list[Path | None]]:
     """Asks, prints the text as it comes where it is to be shown, and saves the evidence's pictures."""
     end = None
@@ -334,7 +335,7 @@ def _answer(
     assert end is not None, "an answer ends with its evidence"
     if show:
         print()
-    return end, pictures.save(end, folder)
+    return end, pictures.save(end, folder, zone)
 
 
 if __name__ == "__main__":

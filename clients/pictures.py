@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,23 @@ from .when import clock
 _COLUMNS = 64
 
 
-def save(answer: AnswerEnd, folder: Path) -> list[Path | None]:
-    """Writes each evidence's picture as `STREAM-TIME-BLOCK.jpg`; None where it has none.
+def save(answer: AnswerEnd, folder: Path, zone: tzinfo = UTC) -> list[Path | None]:
+    """Writes each evidence's picture as `STREAM-TIME-BLOCK.jpg`, the time as in a zone; None where it has none.
 
     Raises:
         BadFolder: the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [_save_one(answer.stream, evidence, folder) for evidence in answer.evidence]
+        return [_save_one(answer.stream, evidence, folder, zone) for evidence in answer.evidence]
     except OSError as exc:
         raise BadFolder(f"{folder}: pictures cannot be saved: {exc.strerror}") from exc
 
 
-def _save_one(stream: str, evidence: Evidence, folder: Path) -> Path | None:
+def _save_one(stream: str, evidence: Evidence, folder: Path, zone: tzinfo) -> Path | None:
     if not evidence.picture:
         return None
-    time = clock(evidence.start_ns).replace(" ", "T").replace(":", "-")
+    time = clock(evidence.start_ns, zone).replace(" ", "T").replace(":", "-")
     path = folder / f"{stream}-{time}-{evidence.block_id}.jpg"
     path.write_bytes(evidence.picture)
     return path

@@ -11,7 +11,7 @@ import msgspec
 from rich.table import Table
 
 from ..daemon.protocol import AnswerEnd, Explanation, StatusReply
-from .when import clock
+from .when import clock, parse_zone
 
 DOUBTFUL = 0.8
 
@@ -108,7 +108,7 @@ def status_lines(found: StatusReply) -> list[str]:
 
 
 def streams_table(found: StatusReply) -> Table:
-    """A line a stream; the last error stands in place of the source's address."""
+    """A line a stream, times as in its own zone; the last error stands in place of the source's address."""
     table = Table("stream", "state", "frames", "dropped", "blocks", "durable", "newest", "gaps", "source", box=None)
     for stream in found.streams:
         table.add_row(
@@ -118,7 +118,7 @@ def streams_table(found: StatusReply) -> Table:
             str(stream.dropped),
             str(stream.blocks),
             str(stream.durable_id),
-            clock(stream.last_ns) if stream.last_ns else "-",
+            clock(stream.last_ns, parse_zone(stream.time_zone)) if stream.last_ns else "-",
             str(len(stream.gaps)),
             stream.last_error or stream.url,
         )

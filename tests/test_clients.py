@@ -65,7 +65,7 @@ def test_ask_prints_the_answer_its_evidence_and_the_gaps_and_saves_the_pictures(
     assert "2026-03-02 11:00:00" in table[1]  # 10:00 UTC
     assert table[2].startswith("no video from 2026-03-02 11:00:00 to 2026-03-02 11:01:00")
     (picture,) = (tmp_path / "longwatch-evidence").iterdir()
-    assert picture.name == "yard-2026-03-02T10-00-00-7.jpg"
+    assert picture.name == "yard-2026-03-02T11-00-00-7.jpg"
     assert picture.read_bytes() == b"jpeg"
 
 
@@ -100,6 +100,10 @@ def test_times_are_those_of_the_stream_s_zone_unless_another_is_named(wire: Wire
     asked = wire.service.asked[-1]
     assert (asked.since_ns, asked.until_ns) == (at("2026-03-02T10:30:00"), at("2026-03-02T10:30:59"))
     assert "2026-03-02 05:00:00" in out
+    assert [p.name for p in (tmp_path / "longwatch-evidence").iterdir()] == ["yard-2026-03-02T05-00-00-7.jpg"]
+    _, listed, _ = run(wire, tmp_path, "streams", "list")
+    (gate,) = (line.split() for line in listed.splitlines() if line.split()[0] == "gate")
+    assert gate[6:8] == ["2026-03-02", "06:00:00"]
     run(wire, tmp_path, "ask", "who came?", "--stream", "gate", "--at", "05:30", "--tz", "UTC")
     del wire.service.streams["gate"]
     assert wire.service.asked[-1].since_ns == at("2026-03-02T05:30:00")
