@@ -96,15 +96,14 @@ def _ask(
 ) -> list[tuple[Tensor, Tensor]]:
     """A question of each kind about what slid out of the window, as far as something proves its answer."""
 
-    def queries(text: str) -> Tensor:
-        return heads.queries(lm.ask(window, lm.prompt.question_ids(text), heads.last_layer).by_layer)
-
     asker, asked = Asker(moments[: -len(window.blocks)], rng), []
     for kind in QUESTION_KINDS:
         tries = (asker.ask(kind) for _ in range(0 if kind in NOW_KINDS else TRIES))
         question = next((q for q in tries if q is not None and q.proof), None)
         if question is not None:
-            asked.append((queries(question.text), queries(BLANK)))
+            both = [lm.prompt.question_ids(text) for text in (question.text, BLANK)]
+            own, blank = (heads.queries(by_layer) for by_layer in lm.ask(window, both, heads.last_layer))
+            asked.append((own, blank))
     return asked
 
 

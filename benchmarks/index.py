@@ -7,11 +7,11 @@ several blocks is each time changed as a still scene changes from one frame to t
 differ as two consecutive frames do). Days that are over lie in files, the last is open. Keys of candidates are read
 from RAM, for both sides; what the store takes to give them is in `answer.py`.
 
-Exact is the attention mass of the retrieval heads over all keys of all blocks, less a blank question's, by matrix
+Exact is the attention score of the retrieval heads over all keys of all blocks, less a blank question's, by matrix
 products on every core, from 16 bits to 32 as it goes. `recall_vs_exact` is how many of its first eight the index hands
-on as candidates, `first_8_vs_exact` how many the retriever then names first itself. It scores candidates among
-themselves, so a token whose attention lies elsewhere counts for more than over all blocks: the order differs, most
-where many blocks are nearly the same, as they are here. Proofs are found as well by either (see `recall.py`).
+on as candidates, `first_8_vs_exact` how many the retriever then names first itself. It knows what of each token's
+attention goes to other blocks only as far as their sub-vectors tell, so the order may differ, most where many blocks
+are nearly the same, as they are here. Proofs are found as well by either (see `recall.py`).
 """
 
 from __future__ import annotations
@@ -161,6 +161,7 @@ def exact_lift(question: Question, keys: Tensor) -> Tensor:
         ]
         mass = torch.cat(per_block, 1)
         mass /= mass.sum(1, keepdim=True)
+        mass.sqrt_()
         lift += mass[:own].mean(0) - mass[own:].mean(0)
     return lift / len(scaled)
 

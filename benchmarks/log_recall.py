@@ -34,7 +34,7 @@ from longwatch.memory.block import Block
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
-from longwatch.retrieval.heads import RetrievalHeads, attention_mass
+from longwatch.retrieval.heads import RetrievalHeads, attention_score
 from longwatch.retrieval.retriever import Query, Retriever, make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
@@ -144,11 +144,10 @@ class Ranking:
         query = Query(fact.question)
         if last_layer != -1:
             both = (ids, memory.model.prompt.question_ids(BLANK))
-            asked, blank = (memory.model.ask(memory.window, some, last_layer).by_layer for some in both)
-            query = Query(fact.question, asked, blank)
+            query = Query(fact.question, *memory.model.ask(memory.window, both, last_layer))
         if name == "exact":
             asked, blank = (memory.heads.queries(of) for of in (query.by_layer, query.blank))
-            lift = attention_mass(asked, self._keys) - attention_mass(blank, self._keys)
+            lift = attention_score(asked, self._keys) - attention_score(blank, self._keys)
             return (lift.argsort(descending=True) + 1).tolist()
         return [hit.info.block_id for hit in memory.retrievers[name].rank(query, None, self._in_window)]
 

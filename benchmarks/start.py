@@ -149,11 +149,12 @@ def restore(folder: Path, name: str, from_lmdb: bool) -> dict[str, Any]:
         PastDays(STREAM, memory.tiers, retriever, signatures).restore()
     seconds = time.perf_counter() - began
     rss, own = _resident(process)
-    queries = memory.model.ask(memory.model.new_window(), memory.model.prompt.question_ids("is it there?"))
+    question = memory.model.prompt.question_ids("is it there?")
+    (queries,) = memory.model.ask(memory.model.new_window(), [question])
     times, ranked = [], []
     for _ in range(2):
         began = time.perf_counter()
-        ranked = [hit.info.block_id for hit in retriever.rank(Query(by_layer=queries.by_layer), None, ())]
+        ranked = [hit.info.block_id for hit in retriever.rank(Query(by_layer=queries), None, ())]
         times.append((time.perf_counter() - began) * 1e3)
     memory.store.close()
     return {

@@ -1,9 +1,8 @@
 """Finds a model's retrieval heads with planted needles: `calibrate`.
 
-Haystacks are encoded as frames are, questions run behind `sink | window`, and what every head's attention mass on the
-blocks outside the window gains over a blank question's ranks them, as `HeadsRetriever` does. Heads are taken greedily
-for what they add together, on some kinds of needle, and checked on others (attention mass as in QRHead, arXiv
-2506.09944).
+Haystacks are encoded as frames are, questions run behind `sink | window`, and the blocks outside the window are ranked
+by how much more they draw a head's attention than for a blank question, as `HeadsRetriever` does. Heads are taken
+greedily for what they add together, on some kinds of needle, and checked on others (as QRHead does, arXiv 2506.09944).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..memory.window import Window
-from ..retrieval.heads import mass_by_head, owners
+from ..retrieval.heads import owners, score_by_head
 from .errors import ModelError
 from .model.calibration import Calibration
 from .model.prompt import BLANK
@@ -45,7 +44,7 @@ class Measured:
     """What every head saw of some needles.
 
     Attributes:
-        lift: `[needles, heads, blocks]`, attention mass beyond that of a blank question; heads layer by layer.
+        lift: `[needles, heads, blocks]`, attention score beyond that of a blank question; heads layer by layer.
         proof: `[needles, 2, blocks]`, which blocks show each thing that is sought; the only thing stands twice.
         kinds: of each needle.
     """
@@ -152,17 +151,18 @@ def _measure(model: VideoLM, haystack: Haystack, told: Told) -> list[Measured]:
     needles = [n for n in haystack.needles if all(thing[0] < len(keys) for thing in n.things)]
     if not needles:
         return []
-    asked = [model.ask(window, model.prompt.question_ids(BLANK)).by_layer]
-    for i, needle in enumerate(needles):
-        asked.append(model.ask(window, model.prompt.question_ids(needle.question)).by_layer)
+    questions = [model.prompt.question_ids(text) for text in (BLANK, *(needle.question for needle in needles))]
+    asked = []
+    for i, queries in enumerate(model.ask(window, questions)):
+        asked.append(queries)
         told((haystack.blocks + i) / steps)
-    mass = masses(asked, keys)
+    drawn = scores(asked, keys)
     proof = torch.zeros(len(needles), MOST_SOUGHT, len(keys), dtype=torch.bool)
     for i, needle in enumerate(needles):
         for n in range(MOST_SOUGHT):
             thing = needle.things[n % len(needle.things)]
             proof[i, n, [block for block in thing if block < len(keys)]] = True
-    return [Measured(mass[1:] - mass[:1], proof, tuple(needle.kind for needle in needles))]
+    return [Measured(drawn[1:] - drawn[:1], proof, tuple(needle.kind for needle in needles))]
 
 
 def encode(model: VideoLM, haystack: Haystack, told: Callable[[int], None]) -> tuple[list[Tensor], Window]:
@@ -178,8 +178,8 @@ def encode(model: VideoLM, haystack: Haystack, told: Callable[[int], None]) -> t
     return keys[: len(keys) - len(window.blocks)], window
 
 
-def masses(asked: Sequence[dict[int, Tensor]], keys: Sequence[Tensor]) -> Tensor:
-    """The attention mass of every head on every block, `[questions, layers x heads, blocks]` on the CPU.
+def scores(asked: Sequence[dict[int, Tensor]], keys: Sequence[Tensor]) -> Tensor:
+    """How much every block draws every head's attention, `[questions, layers x heads, blocks]` on the CPU.
 
     Layer by layer, so that all keys are never in memory twice.
     """
@@ -187,6 +187,6 @@ def masses(asked: Sequence[dict[int, Tensor]], keys: Sequence[Tensor]) -> Tensor
     by_layer = []
     for layer in range(keys[0].shape[0]):
         of_layer = torch.cat([block[layer] for block in keys], 1).float()  # [H, all tokens, D]
-        of_all = [mass_by_head(queries[layer], of_layer, owner, len(keys)).cpu() for queries in asked]
+        of_all = [score_by_head(queries[layer], of_layer, owner, len(keys)).cpu() for queries in asked]
         by_layer.append(torch.stack(of_all))
     return torch.cat(by_layer, 1)

@@ -56,11 +56,8 @@ class Recall:
         last_layer = self._stream.retriever.last_layer
         if last_layer == -1:
             return Query(text)
-        asked, blank = (
-            self._model.ask(self._stream.window, self._model.prompt.question_ids(words), last_layer).by_layer
-            for words in (text, BLANK)
-        )
-        return Query(text, asked, blank)
+        questions = [self._model.prompt.question_ids(words) for words in (text, BLANK)]
+        return Query(text, *self._model.ask(self._stream.window, questions, last_layer))
 
     def rank(self, query: Query, span: Span | None) -> list[Hit]:
         """Blocks outside the window, best first."""

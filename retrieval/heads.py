@@ -1,4 +1,4 @@
-"""`RetrievalHeads`: the few heads that look far back, and the attention mass that they give a block.
+"""`RetrievalHeads`: the few heads that look far back, and what the attention that they give a block says of it.
 
 A handful of heads find things and the rest drown them (Retrieval Head, arXiv 2404.15574; QRHead, arXiv 2506.09944).
 """
@@ -41,8 +41,8 @@ class RetrievalHeads:
         return torch.stack([by_layer[layer][head] for layer, head in self.heads])
 
 
-def attention_mass(queries: Tensor, keys: Sequence[Tensor], beyond: Tensor | None = None) -> Tensor:
-    """The share of attention that each block gets, averaged over the heads: `[blocks]`, summing to 1 at most.
+def attention_score(queries: Tensor, keys: Sequence[Tensor], beyond: Tensor | None = None) -> Tensor:
+    """How much each block draws the heads' attention, `[blocks]`, 0 to 1: `score_by_head`, averaged over the heads.
 
     Args:
         queries: `[R, Tq, D]` float32.
@@ -51,29 +51,32 @@ def attention_mass(queries: Tensor, keys: Sequence[Tensor], beyond: Tensor | Non
             where there are no others.
     """
     owner = owners([block.shape[1] for block in keys], queries.device)
-    return mass_by_head(queries, torch.cat(list(keys), 1), owner, len(keys), beyond).mean(0)
+    return score_by_head(queries, torch.cat(list(keys), 1), owner, len(keys), beyond).mean(0)
 
 
-def mass_by_head(queries: Tensor, keys: Tensor, owner: Tensor, blocks: int, beyond: Tensor | None = None) -> Tensor:
-    """The share of each head's attention that each block gets, `[Hq, blocks]`.
+def score_by_head(queries: Tensor, keys: Tensor, owner: Tensor, blocks: int, beyond: Tensor | None = None) -> Tensor:
+    """How much each block draws each head's attention, `[Hq, blocks]`.
 
-    Softmax over all keys, these and those `beyond`, without rotary, summed per block, averaged over the question's
-    tokens.
+    Softmax over all keys, these and those `beyond`, without rotary, summed per block: the attention mass (QRHead). Of
+    that the square root, averaged over the question's tokens. So a block that bears on all of a question's words comes
+    before one that draws all of one word's attention: of the embedded model's proofs of two days, 0.94 stand among the
+    first eight (0.90 by the mass itself), of SmolLM2's lines in a log of 1,000, first 0.88 (0.77).
 
     Args:
         queries: `[Hq, Tq, D]` float32.
         keys: of all blocks' tokens, `[H, N, D]` float32; as many query heads in a row share a KV head as there are
             more of them.
         owner: which block each of the N tokens belongs to.
-        beyond: as for `attention_mass`, `[Hq, Tq]`.
+        beyond: as for `attention_score`, `[Hq, Tq]`.
     """
     grouped = queries.reshape(keys.shape[0], -1, queries.shape[-1])  # [H, (Hq / H) · Tq, D]
     scores = (grouped @ keys.transpose(1, 2) * queries.shape[-1] ** -0.5).view(*queries.shape[:2], -1)
     total = scores.logsumexp(-1)
     if beyond is not None:
         total = torch.logaddexp(total, beyond)
-    by_token = (scores - total[..., None]).exp().mean(1)
-    return torch.zeros(len(queries), blocks, device=keys.device).index_add_(1, owner, by_token)
+    shares = (scores - total[..., None]).exp()
+    mass = torch.zeros(*queries.shape[:2], blocks, device=keys.device).index_add_(2, owner, shares)
+    return mass.sqrt().mean(1)
 
 
 def owners(sizes: Sequence[int], device: torch.device) -> Tensor:

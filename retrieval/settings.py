@@ -35,5 +35,5 @@ class RetrievalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     span_blocks: Annotated[int, Meta(ge=0, le=1024)] = 24
     span_passes: Annotated[int, Meta(ge=1, le=64)] = 8
     recall_tokens: Annotated[int, Meta(ge=0)] = 16384
-    candidates: Annotated[int, Meta(ge=1, le=4096)] = 48
+    candidates: Annotated[int, Meta(ge=1, le=4096)] = 128
     calibrate: bool = True

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from longwatch.daemon.calibrate import at_start, measure
-from longwatch.daemon.calibration import FIRST, Measured, calibrate, choose, encode, masses
+from longwatch.daemon.calibration import FIRST, Measured, calibrate, choose, encode, scores
 from longwatch.daemon.config import DaemonConfig, convert
 from longwatch.daemon.model.calibration import Calibration, find, load_heads, own_file
 from longwatch.daemon.model.settings import ModelConfig
@@ -26,7 +26,7 @@ from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
 from longwatch.retrieval.errors import CalibrationError
-from longwatch.retrieval.heads import RetrievalHeads, attention_mass
+from longwatch.retrieval.heads import RetrievalHeads, attention_score
 from longwatch.retrieval.signature import SignatureLayout
 
 from .daemon_process import DaemonProcess
@@ -90,17 +90,17 @@ def test_a_needle_is_found_when_all_that_it_seeks_is() -> None:
     assert measured.ranks(torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.5]])).tolist() == [1]  # 4, then 3, which will do for 1
 
 
-def test_masses_of_all_heads_equal_those_of_each_head_by_itself(tiny: VideoLM) -> None:
-    """Layer by layer over joined keys, against `attention_mass` over one head's keys of each block."""
+def test_scores_of_all_heads_equal_those_of_each_head_by_itself(tiny: VideoLM) -> None:
+    """Layer by layer over joined keys, against `attention_score` over one head's keys of each block."""
     haystack = Haystack(9, text_inputs(tiny, [f"line {'x' * i}" for i in range(9)]), [])
     keys, window = encode(tiny, haystack, lambda _: None)
     assert len(keys) + len(window.blocks) == 9
     assert window.blocks
-    asked = [tiny.ask(window, tiny.prompt.question_ids(text)).by_layer for text in ("what?", "which line?")]
-    found = masses(asked, keys).view(2, 3, 6, len(keys))
+    asked = list(tiny.ask(window, [tiny.prompt.question_ids(text) for text in ("what?", "which line?")]))
+    found = scores(asked, keys).view(2, 3, 6, len(keys))
     for question in range(2):
         for layer, head in ((0, 0), (1, 5), (2, 3)):
-            plain = attention_mass(
+            plain = attention_score(
                 asked[question][layer][head][None], [block[layer, head // 2][None] for block in keys]
             )
             assert torch.allclose(found[question, layer, head], plain, atol=1e-6)

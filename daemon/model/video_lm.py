@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, tzinfo
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +25,6 @@ from .settings import ModelConfig
 from .token_gate import TokenGate
 
 _ROOM_TOKENS = 320
-
-
-class Asked(NamedTuple):
-    """A question's queries before rotary: `[Hq, T, D]` float32 by layer."""
-
-    by_layer: dict[int, Tensor]
 
 
 class VideoLM:
@@ -154,15 +148,25 @@ class VideoLM:
         return torch.stack(layout.keys, 1), torch.stack(layout.values, 1)
 
     @torch.inference_mode()
-    def ask(self, window: Window, question_ids: Sequence[int], last_layer: int | None = None) -> Asked:
-        """A question's queries behind `sink | window`, running only as far as `last_layer` (default: all)."""
+    def ask(
+        self, window: Window, questions: Sequence[Sequence[int]], last_layer: int | None = None
+    ) -> Iterator[dict[int, Tensor]]:
+        """Each question's queries by layer behind `sink | window`, `[Hq, T, D]` float32, before rotary.
+
+        The window is laid out once. Made as they are taken, before the window changes.
+
+        Args:
+            questions: as token ids.
+            last_layer: runs only so far (default: all).
+        """
         layers = self.geometry.layers if last_layer is None else last_layer + 1
         parts = [(window.sink[0], window.sink[1], None), *(part[1:] for part in window.parts())]
         context = self.lay_out([(keys[:layers], values[:layers]) for keys, values, _ in parts], [p for *_, p in parts])
-        inputs = self._embed(question_ids)[None]
-        context.begin(inputs.shape[1])
-        self._run(inputs, context, layers)
-        return Asked({layer: query.float() for layer, query in context.queries.items()})
+        for ids in questions:
+            inputs = self._embed(ids)[None]
+            context.begin(inputs.shape[1])
+            self._run(inputs, context, layers)
+            yield {layer: query.float() for layer, query in context.queries.items()}
 
     @torch.inference_mode()
     def ask_by_layer(self, question_ids: Sequence[int], lay_out: Callable[[int, Tensor], Context]) -> LayerwiseContext:

@@ -127,8 +127,8 @@ def test_tokens_that_are_left_out_leave_their_places_empty(checkpoint: str, fram
     end = begins[1] + kept[-1] + 1
     expected, _ = plain.run(plain.embed(ids), blocks[:3], stand=[*stand[:3], [*range(end, end + len(ids))]])
     assert (lm.prefill(context, ids) - expected[-1]).abs().max() <= 1e-3
-    queries = lm.ask(window, ids)
-    assert queries.by_layer[0].shape[1] == len(ids)
+    (queries,) = lm.ask(window, [ids])
+    assert queries[0].shape[1] == len(ids)
 
 
 def test_recalled_blocks_stand_as_far_apart_as_fills_the_spread(checkpoint: str, frames: Frames) -> None:
@@ -195,9 +195,10 @@ def test_queries_stop_at_the_layer_asked_for_and_equal_those_of_the_whole_run(ch
     lm = load(checkpoint)
     window, _, _ = encode(lm, frames, chunk=5)
     ids = lm.prompt.question_ids(QUESTION)
-    short, whole = lm.ask(window, ids, last_layer=1), lm.ask(window, ids)
-    assert sorted(short.by_layer) == [0, 1]
-    assert torch.equal(short.by_layer[1], whole.by_layer[1])
+    (whole,) = lm.ask(window, [ids])
+    _, short = lm.ask(window, [lm.prompt.question_ids("what?"), ids], last_layer=1)  # one before it leaves no trace
+    assert sorted(short) == [0, 1]
+    assert torch.equal(short[1], whole[1])
 
 
 def test_two_models_side_by_side_do_not_disturb_each_other(tiny_folder: object, frames: Frames) -> None:

@@ -1,4 +1,4 @@
-"""Retrieval: the mass, the index against brute force, and each retriever."""
+"""Retrieval: the score, the index against brute force, and each retriever."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from longwatch.memory.block import BlockInfo, Geometry
 from longwatch.retrieval.budget import over_span, within_budget
-from longwatch.retrieval.heads import RetrievalHeads, attention_mass, outlying
+from longwatch.retrieval.heads import RetrievalHeads, attention_score, outlying
 from longwatch.retrieval.index import SignatureIndex
 from longwatch.retrieval.retriever import Hit, Query, Retriever, make_retriever
 from longwatch.retrieval.retrievers.shared import SharedRetriever
@@ -53,7 +53,7 @@ class World:
         return made
 
 
-def test_attention_mass_equals_a_plain_softmax_loop() -> None:
+def test_attention_score_equals_a_plain_softmax_loop() -> None:
     generator = torch.Generator().manual_seed(1)
     queries = torch.randn(2, 3, 8, generator=generator)
     keys = [torch.randn(2, tokens, 8, generator=generator) for tokens in (1, 4, 2)]
@@ -62,10 +62,16 @@ def test_attention_mass_equals_a_plain_softmax_loop() -> None:
         for token in range(3):
             scores = [queries[head, token] @ keys[b][head].T / 8**0.5 for b in range(3)]
             total = torch.cat(scores).exp().sum()
-            expected += torch.stack([s.exp().sum() / total for s in scores]) / 6
-    mass = attention_mass(queries, keys)
-    assert torch.allclose(mass, expected, atol=1e-6)
-    assert mass.sum() == pytest.approx(1.0)
+            expected += torch.stack([(s.exp().sum() / total).sqrt() for s in scores]) / 6
+    assert torch.allclose(attention_score(queries, keys), expected, atol=1e-6)
+
+
+def test_a_block_that_bears_on_all_words_comes_before_one_that_draws_all_of_ones_attention() -> None:
+    """Two words: the first block answers to both a little, the second to one alone, and more in sum."""
+    queries = 8 * torch.eye(4)[None, :2]
+    keys = [torch.tensor([[[1.1, 0.0, 0, 0], [0.0, 1.1, 0, 0]]]), torch.tensor([[[1.4, 0.0, 0, 0]]])]
+    both, one = attention_score(queries, [*keys, torch.tensor([[[0.0, 1.2, 0, 0]]])])[:2]
+    assert both > one
 
 
 def test_a_blocks_share_is_the_same_among_all_as_among_some_where_the_others_are_told() -> None:
@@ -73,9 +79,11 @@ def test_a_blocks_share_is_the_same_among_all_as_among_some_where_the_others_are
     queries = torch.randn(2, 5, 16, generator=generator)
     keys = [torch.randn(2, 6, 16, generator=generator) for _ in range(20)]
     others = queries @ torch.cat(keys[8:], 1).transpose(1, 2) * 16**-0.5
-    some = attention_mass(queries, keys[:8], others.logsumexp(-1))
-    assert torch.allclose(some, attention_mass(queries, keys)[:8], atol=1e-6)
-    assert torch.allclose(attention_mass(queries, keys, torch.full((2, 5), -torch.inf)), attention_mass(queries, keys))
+    some = attention_score(queries, keys[:8], others.logsumexp(-1))
+    assert torch.allclose(some, attention_score(queries, keys)[:8], atol=1e-6)
+    assert torch.allclose(
+        attention_score(queries, keys, torch.full((2, 5), -torch.inf)), attention_score(queries, keys)
+    )
 
 
 def test_outlying_keys_are_the_ones_that_differ_from_the_rest() -> None:
@@ -111,13 +119,13 @@ def test_a_span_narrows_the_search_to_the_blocks_that_it_touches() -> None:
 
 
 def test_heads_rank_first_what_scoring_every_block_ranks_first() -> None:
-    """Candidates by FAISS and exact mass over their keys, against the mass over all 500 blocks' keys."""
+    """Candidates by FAISS and exact score over their keys, against the score over all 500 blocks' keys."""
     world = World(500)
     retriever = world.retriever()
     for block_id in range(10, 500, 35):
         queries = world.looking_for(block_id, strength=3.0)
-        mass = attention_mass(HEADS.queries(queries), [world.read_keys(i.block_id) for i in world.infos])
-        assert retriever.rank(Query(by_layer=queries), None, ())[0].info.block_id == int(mass.argmax()) + 1
+        score = attention_score(HEADS.queries(queries), [world.read_keys(i.block_id) for i in world.infos])
+        assert retriever.rank(Query(by_layer=queries), None, ())[0].info.block_id == int(score.argmax()) + 1
 
 
 def test_candidates_are_scored_as_among_all_blocks() -> None:
@@ -131,8 +139,8 @@ def test_candidates_are_scored_as_among_all_blocks() -> None:
 
         def plain(ids: list[int], query: Query = query) -> set[int]:
             keys = [world.read_keys(i) for i in ids]
-            lift = attention_mass(HEADS.queries(query.by_layer), keys)
-            lift -= attention_mass(HEADS.queries(query.blank), keys)
+            lift = attention_score(HEADS.queries(query.by_layer), keys)
+            lift -= attention_score(HEADS.queries(query.blank), keys)
             return {ids[i] for i in lift.topk(4).indices.tolist()}
 
         found = [hit.info.block_id for hit in retriever.rank(query, None, ())]
