@@ -92,7 +92,8 @@ class EcsqCodec:
         assert scales is not None, f"{self.name} unpacks against scales"
         shape = (geometry.layers, geometry.kv_heads, tokens, geometry.head_dim)
         layers, of_layer = (list(x) for x in zip(*heads, strict=True))
-        keys = self._coders[0].unpack(_split(data)[0], shape)[layers, of_layer]
+        places = [layer * geometry.kv_heads + head for layer, head in heads]
+        keys = self._coders[0].unpack(_split(data)[0], shape, places)
         return torch.addcmul(scales.mean[0, layers, of_layer], keys, _units(scales)[0][layers, of_layer])
 
 
@@ -102,7 +103,8 @@ class _Coder:
     def __init__(self, step: float, zstd_level: int) -> None:
         self.step, self._zstd_level = step, zstd_level
         centres = torch.tensor(_CODES) * step
-        self._pairs = torch.stack([centres.repeat(16), centres.repeat_interleave(16)], -1)  # of a byte: low, then high
+        pairs = torch.stack([centres.repeat(16), centres.repeat_interleave(16)], -1)  # of a byte: low, then high
+        self._pairs = pairs.numpy().view(np.int64)[:, 0]  # as one number each, which is looked up faster than two
 
     def pack(self, x: Tensor) -> bytes:
         """Bytes of float32 `[..., D]`, D even."""
@@ -115,8 +117,11 @@ class _Coder:
         body = b"".join(part.cpu().numpy().tobytes() for part in parts)
         return zstandard.ZstdCompressor(level=self._zstd_level).compress(body)
 
-    def unpack(self, part: memoryview, shape: tuple[int, ...]) -> Tensor:
+    def unpack(self, part: memoryview, shape: tuple[int, int, int, int], places: Sequence[int] | None = None) -> Tensor:
         """Float32 of this shape, on the CPU.
+
+        Args:
+            places: only these, in the order given, of the first two axes taken as one.
 
         Raises:
             CorruptBlock: the bytes do not fit the shape.
@@ -126,14 +131,19 @@ class _Coder:
         except zstandard.ZstdError as exc:
             raise CorruptBlock(f"a packed block cannot be decompressed: {exc}") from exc
         count = math.prod(shape) // 2
-        pairs = torch.from_numpy(np.frombuffer(body, np.uint8, min(count, len(body))).astype(np.int32))
+        pairs = np.frombuffer(body, np.uint8, min(count, len(body)))
         check_length(body[: len(pairs)], count)
-        values = self._pairs[pairs].flatten()
-        elsewhere = values.isnan()
-        check_length(body[count:], 4 * int(elsewhere.sum()))
-        large = np.frombuffer(body, np.int32, offset=count).astype(np.float32)
-        values[elsewhere] = torch.from_numpy(large) * self.step
-        return values.view(shape)
+        of_heads = pairs.reshape(shape[0] * shape[1], -1)
+        counts = sum(np.count_nonzero(halves == _ELSEWHERE, axis=1) for halves in (of_heads & 15, of_heads >> 4))
+        check_length(body[count:], 4 * int(counts.sum()))
+        large = np.frombuffer(body, np.int32, offset=count)
+        if places is not None:
+            ends = counts.cumsum()
+            large = np.concatenate([large[ends[place] - counts[place] : ends[place]] for place in places])
+            of_heads = of_heads[places]
+        values = torch.from_numpy(self._pairs[of_heads].view(np.float32)).flatten()
+        values[values.isnan()] = torch.from_numpy(large.astype(np.float32)) * self.step
+        return values.view(shape if places is None else (len(places), *shape[2:]))
 
 
 _CODES = [*(code / 2 if code % 2 == 0 else -(code + 1) / 2 for code in range(_ELSEWHERE)), math.nan]

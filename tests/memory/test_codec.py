@@ -109,7 +109,10 @@ def test_an_entropy_coded_block_is_within_a_step_of_its_streams_spread_however_s
     usual = block(torch.float32, (layers, heads, tokens, 2 * half_dim), seed)
     kept = replace(usual, keys=usual.keys * strange, values=usual.values - strange)
     scales, steps = scales_for(usual), {"ecsq4": (0.25, 0.22), "ecsq2": (0.9, 0.5), "ecsq1": (1.2, 0.7)}[codec]
-    keys, values = read(write_record(kept, CODECS[codec], FINGERPRINT, scales), scales).unpack()
+    record = read(write_record(kept, CODECS[codec], FINGERPRINT, scales), scales)
+    keys, values = record.unpack()
+    some = record.unpack_keys([(layers - 1, heads - 1), (0, 0)])
+    assert torch.equal(some, torch.stack([keys[layers - 1, heads - 1], keys[0, 0]]))
     key_spread, value_spread = scales.spread
     key_unit = (key_spread * key_spread.log().mean(-1, keepdim=True).exp()).sqrt()
     for original, restored, step in (
