@@ -31,6 +31,7 @@ types: install
 	@MYPYPATH=$(VENV)/types $(BIN)/mypy -p longwatch.clients -p longwatch.daemon -p longwatch.memory -p longwatch.retrieval
 
 bench: install
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	@$(BIN)/python benchmarks/ingest.py
 	@$(BIN)/python benchmarks/answer.py
 	@$(BIN)/python benchmarks/embedded.py

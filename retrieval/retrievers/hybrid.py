@@ -15,14 +15,14 @@ from .external import ExternalRetriever
 from .heads import HeadsRetriever
 from .shared import SharedRetriever
 
-_K = 60
+_K, _DEPTH = 60, 48  # of deeper rankings, what stands low in both comes before the best of one
 
 
 class HybridRetriever:
     """Reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009): a block gets 1/(60 + rank) of each ranking.
 
     Args:
-        first, second: as deep as their rankings shall be fused; their own indexes are given up for one of both.
+        first, second: their own indexes are given up for one of both.
     """
 
     def __init__(self, first: HeadsRetriever | SharedRetriever, second: SharedRetriever | ExternalRetriever) -> None:
@@ -41,7 +41,7 @@ class HybridRetriever:
         """See `Retriever.rank`."""
         infos, scores = dict[int, BlockInfo](), defaultdict[int, float](float)
         for retriever in (self._first, self._second):
-            for rank, hit in enumerate(retriever.rank(query, span, exclude), 1):
+            for rank, hit in enumerate(retriever.rank(query, span, exclude)[:_DEPTH], 1):
                 infos[hit.info.block_id] = hit.info
                 scores[hit.info.block_id] += 1 / (_K + rank)
         total = sum(scores.values())
