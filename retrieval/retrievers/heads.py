@@ -109,7 +109,7 @@ def _beyond(found: Sequence[Found], known: Collection[int]) -> Tensor:
 
 
 def _named(found: Sequence[Sequence[Found]], exclude: Collection[int]) -> list[int]:
-    """Ids of the candidates, by turns three that draw the question more than a blank one, and one that draws what sets
+    """Ids of the candidates, by turns seven that draw the question more than a blank one, and one that draws what sets
     it apart.
 
     The first are ranked by the score, as far as each token's best few hundred sub-vectors tell it: of a million blocks,
@@ -124,7 +124,7 @@ def _named(found: Sequence[Sequence[Found]], exclude: Collection[int]) -> list[i
         sorted((i for i in scores if i >= 0 and i not in exclude), key=lambda i: (-scores[i], i))
         for scores in (lift, _scores(apart, 1.0))
     )
-    turns = zip_longest(*(lifted[n::3] for n in range(3)), contrasted)
+    turns = zip_longest(*(lifted[n::7] for n in range(7)), contrasted)
     return list(dict.fromkeys(i for turn in turns for i in turn if i is not None))
 
 
