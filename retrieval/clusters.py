@@ -18,7 +18,7 @@ from .flat import Near, only_rows
 
 VECTORS_A_LIST = 320
 FEWEST = 32 * VECTORS_A_LIST  # vectors; fewer are as quickly scanned
-LISTS_A_DAY, MOST_LISTS = 64, 1536  # that a query looks at: in one day, and in all together
+LISTS_A_DAY, LISTS_A_VECTOR = 64, 4  # that a query looks at: in one day, and in all for each vector that it seeks
 _ROUNDS, _TRAINED_ON = 8, 64  # of k-means; vectors for each centre (FAISS asks for 39 at least)
 _Faiss: Any = faiss
 
@@ -81,18 +81,22 @@ class Clusters:
         return Near(*self.index.search_preassigned(queries, k, lists, np.zeros(lists.shape, np.float32)))
 
 
-def nearest_lists(queries: NDArray[np.float32], days: Sequence[Clusters]) -> list[NDArray[np.int64]]:
-    """Which lists of each day are worth a look, `[queries, n]`, −1 for none: the nearest of all days together.
+def nearest_lists(queries: NDArray[np.float32], k: int, days: Sequence[Clusters]) -> list[NDArray[np.int64]]:
+    """Which lists of each day are worth a look for k vectors, `[queries, n]`, −1 for none: the nearest of all days
+    together.
 
     So a day that has nothing like a query costs no more than its centres, and the work does not grow with the days.
     """
     near = [queries @ day.centres.T for day in days]
     together = np.concatenate(near, 1)
-    most = min(LISTS_A_DAY * len(days), MOST_LISTS, together.shape[1])
+    most = min(LISTS_A_DAY * len(days), max(LISTS_A_DAY, LISTS_A_VECTOR * k), together.shape[1])
     worth = np.partition(together, -most, axis=1)[:, -most, None]
-    chosen = []
-    for products in near:
-        width = int((products >= worth).sum(1).max())
-        lists = np.argpartition(-products, max(width - 1, 0), axis=1)[:, :width]
-        chosen.append(np.where(np.take_along_axis(products, lists, 1) >= worth, lists, -1))
-    return chosen
+    return [_gathered(products >= worth) for products in near]
+
+
+def _gathered(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Of each row the columns that are chosen, rising, and −1 behind them."""
+    counts = chosen.sum(1)
+    columns = np.full((len(chosen), int(counts.max(initial=0))), -1)
+    columns[np.arange(columns.shape[1]) < counts[:, None]] = chosen.nonzero()[1]
+    return columns

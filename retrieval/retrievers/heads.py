@@ -19,6 +19,7 @@ from ..signature import SignatureLayout
 from ..timespan import Span
 
 _FOUND_A_CANDIDATE = 3  # sub-vectors of each token and head
+_TOKENS_SET_APART = 8
 
 
 class HeadsRetriever:
@@ -69,10 +70,24 @@ class HeadsRetriever:
         return [info for info, _ in found], [keys for _, keys in found]
 
     def _search(self, asked: Tensor, blank: Tensor | None, span: Span | None, excluded: int) -> list[list[Found]]:
-        """Each head's nearest sub-vectors: to the question, to a blank one, and to what sets the first apart."""
-        questions = [asked] if blank is None else [asked, blank, asked - blank.mean(1, keepdim=True)]
-        wide = _FOUND_A_CANDIDATE * self._config.candidates + excluded
-        scaled = torch.cat(questions, 1) * asked.shape[-1] ** -0.5
+        """Each head's nearest sub-vectors: to the question, to a blank one, and to what sets the first apart.
+
+        The last name few candidates, so that fewer are sought, for the tokens that are set apart most. In SmolLM2's log
+        of 1,000 lines, of 32 candidates, 0.94 of the lines are found (0.96 with as many for every token, 0.88 for the
+        mean of all, as without), of 64 0.97 (0.98).
+        """
+        most = self._config.candidates
+        if blank is None:
+            return self._nearest([asked], _FOUND_A_CANDIDATE * most + excluded, span)
+        apart = asked - blank.mean(1, keepdim=True)
+        farthest = apart.square().sum(-1).topk(min(_TOKENS_SET_APART, apart.shape[1])).indices
+        apart = apart.take_along_dim(farthest[..., None], 1)
+        found = self._nearest([asked, blank], _FOUND_A_CANDIDATE * most + excluded, span)
+        return found + self._nearest([apart], (most + 1) // 2 + excluded, span)
+
+    def _nearest(self, questions: Sequence[Tensor], wide: int, span: Span | None) -> list[list[Found]]:
+        """So many to each token of each question, for each head in turn."""
+        scaled = torch.cat(list(questions), 1) * questions[0].shape[-1] ** -0.5
         of_heads = list(self.index.search_parts(dict(enumerate(scaled)), wide, span).values())
         ends = [0, *accumulate(question.shape[1] for question in questions)]
         return [[Found(part.block_ids[a:b], part.scores[a:b]) for part in of_heads] for a, b in pairwise(ends)]

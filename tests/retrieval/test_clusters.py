@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from longwatch.memory.block import BlockInfo
 from longwatch.memory.partition import Stamp
-from longwatch.retrieval.clusters import FEWEST, LISTS_A_DAY, Clusters, nearest_lists
+from longwatch.retrieval.clusters import FEWEST, LISTS_A_DAY, LISTS_A_VECTOR, Clusters, nearest_lists
 from longwatch.retrieval.day import Day
 from longwatch.retrieval.dayfile import pack_day, read_day
 from longwatch.retrieval.flat import Flat
-from longwatch.retrieval.index import Found, SignatureIndex
+from longwatch.retrieval.index import MANY_DAYS, Found, SignatureIndex
 from longwatch.retrieval.timespan import Span
 
 DIM, PER_BLOCK, SECOND_NS, DAY_NS = 16, 8, 1_000_000_000, 86_400_000_000_000
@@ -140,6 +140,26 @@ def test_several_days_are_searched_as_one(kept: NDArray[np.float32], sealed: Day
     assert (np.diff(found.scores, axis=1) <= 0).all()
 
 
+def test_of_many_days_each_gives_its_best_third_at_most(sealed: Day) -> None:
+    """All days hold the same, but for one whose vectors are longer, so that all of the best are there."""
+    long = flat_day(vectors(0) * 3, MANY_DAYS).sealed()
+    index, asked = index_of(long), queries(vectors(0))
+    for number in range(MANY_DAYS - 2):
+        day = Day(SHAPES)
+        day.rows, day.count, day.vectors = sealed.rows.copy(), sealed.count, sealed.vectors
+        for name in ("start_ns", "end_ns"):
+            day.rows[name] += number * DAY_NS
+        day.rows["block_id"] += number * BLOCKS
+        index.take(day)
+    few = index.search(0, asked, 24)
+    assert (few.block_ids > MANY_DAYS * BLOCKS).all(), "fewer than a dozen days: all are of the long one"
+    index.take(flat_day(vectors(1), MANY_DAYS - 2).sealed())
+    many = index.search(0, asked, 24)
+    assert np.array_equal(many.block_ids[:, :8], few.block_ids[:, :8])
+    assert (many.block_ids[:, 8:] <= MANY_DAYS * BLOCKS).all()
+    assert (many.block_ids > 0).all()
+
+
 def test_parts_searched_together_are_as_each_by_itself(kept: NDArray[np.float32], sealed: Day) -> None:
     asked, index = queries(kept), index_of(sealed)
     both = index.search_parts({0: asked, 1: asked[:3]}, 7)
@@ -154,7 +174,7 @@ def test_the_lists_looked_at_are_the_nearest_of_all_days_together(sealed: Day) -
     faint = flat_day(vectors(0) * 0.05).sealed()
     days = [part for day in (sealed, faint) if isinstance(part := day.vectors[0], Clusters)]
     asked = vectors(0)[:9]
-    of_each = [lists.tolist() for lists in nearest_lists(asked, days)]
+    of_each = [lists.tolist() for lists in nearest_lists(asked, 2 * LISTS_A_DAY // LISTS_A_VECTOR, days)]
     looked_at = [[(d, i) for d, lists in enumerate(of_each) for i in lists[q] if i >= 0] for q in range(9)]
     products = np.concatenate([asked @ day.centres.T for day in days], 1)
     for q, best in enumerate(np.argsort(-products, axis=1)[:, : 2 * LISTS_A_DAY]):
