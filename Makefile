@@ -20,7 +20,7 @@ demo: install
 
 test: install
 	@sh tests/install_debian.sh
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 lint: install
 	@$(BIN)/ruff check .

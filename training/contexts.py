@@ -99,6 +99,7 @@ class Batch:
     sought: torch.Tensor  # [B, S, F, 16] bool: the visual tokens that a question looks for, thing after thing
     seeker: torch.Tensor  # [B, S]: the question that looks for them, or -1
     ordinals: torch.Tensor  # [B, F, 16]: 1 for the first thing of a frame, and so on; 0 elsewhere
+    kept: torch.Tensor  # [B, F] bool: the frames that are not hidden
     kinds: list[list[str]]
 
 
@@ -172,6 +173,7 @@ class ContextMaker:
             sought=torch.zeros(contexts, things, frames, VISUAL_TOKENS, dtype=torch.bool),
             seeker=torch.full((contexts, things), -1),
             ordinals=torch.stack([_ordinals(d.moments) for d in drawn]),
+            kept=torch.stack([_mask(d.kept, frames) for d in drawn]),
             kinds=[[placed.question.kind for placed in questions] for questions in asked],
         )
         for i, questions in enumerate(asked):
@@ -349,8 +351,7 @@ class _View:
     def __init__(self, moments: list[Moment], chosen: Sequence[int], rng: np.random.Generator) -> None:
         self._chosen = list(chosen)
         self._asker = Asker([moments[i] for i in self._chosen], rng)
-        self.visible = torch.zeros(len(moments), dtype=torch.bool)
-        self.visible[self._chosen] = True
+        self.visible = _mask(self._chosen, len(moments))
 
     def ask(self, kind: str) -> Question | None:
         """A question of the kind, its places told by the frame of the context."""
@@ -365,6 +366,13 @@ class _View:
 
     def _moved(self, parts: tuple[tuple[Place, ...], ...]) -> tuple[tuple[Place, ...], ...]:
         return tuple(tuple(Place(self._chosen[moment], cell) for moment, cell in places) for places in parts)
+
+
+def _mask(indices: Sequence[int], count: int) -> torch.Tensor:
+    """`[count]` bool."""
+    chosen = torch.zeros(count, dtype=torch.bool)
+    chosen[list(indices)] = True
+    return chosen
 
 
 def _ordinals(moments: list[Moment]) -> torch.Tensor:

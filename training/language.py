@@ -25,6 +25,7 @@ from .contexts import Batch, ContextMaker, Stream, pictures, telling
 from .lessons import Lessons
 from .packed import layer_forward
 from .planting import plant
+from .precision import autocast
 from .tokenizer import build as build_tokenizer
 from .tongue import Tongue
 
@@ -67,7 +68,7 @@ def make_streams(model: LlavaOnevisionForConditionalGeneration, first_seed: int,
         scene = Scene(seed=seed, busy=0.2 + 0.3 * (seed % 3) / 2, start_ns=seed * 7919 % 86_400 * 10**9)
         moments = gated_moments(scene, 1800)
         images = pictures(moments, seed, np.random.default_rng([seed, 5]))
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             visual = torch.cat([visual_tokens(model, part) for part in images.split(64)])
         streams.append(Stream(moments, visual.to(torch.bfloat16), telling(moments)))
     return streams
@@ -117,7 +118,7 @@ class Course:
         shape = shapes[self.step % len(shapes)]
         lessons = self._lessons[shape]
         batch = maker.batch(*shape, lessons.weights())
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             out = self.tongue(batch, maker.sink_ids)
         for optimizer in self._optimizers.values():
             optimizer.zero_grad()
@@ -208,7 +209,7 @@ def evaluate(tongue: Tongue, batches: list[Batch], sink_ids: list[int]) -> str:
     compiled, tongue.layer = tongue.layer, layer_forward
     right: dict[str, list[list[bool]]] = defaultdict(lambda: [[] for _ in batches])
     for n, batch in enumerate(batches):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             guessed = tongue(batch, sink_ids)["right"]
         for i, kinds in enumerate(batch.kinds):
             for q, kind in enumerate(kinds):

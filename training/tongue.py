@@ -82,11 +82,15 @@ class Tongue(torch.nn.Module):
         return of_frames.square().mean() + (of_questions.square().mean() if len(of_questions) else 0.0)
 
     def _look_loss(self, b: Batch, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-        """−log of the attention mass, before rotary, that a question gives to each thing that it looks for."""
+        """−log of the attention mass, before rotary, that a question gives to each thing that it looks for.
+
+        Hidden frames draw none: they show the same things as the frame behind them, and no question can see them.
+        """
         p = b.packed
         queries = q[:, [head for head, _ in PLANTED_HEADS], p.end :]
         scores = (queries @ k[:, :, p.sink : p.end].mT).float() * k.shape[-1] ** -0.5
-        mass = _visual(scores.softmax(-1).mean(1), p)  # [B, R·W, F·16]
+        hidden = ~b.kept.repeat_interleave(p.frame_tokens, 1)[:, None, None]
+        mass = _visual(scores.masked_fill(hidden, -torch.inf).softmax(-1).mean(1), p)  # [B, R·W, F·16]
         asking = p.question.flatten(1).masked_fill(~b.asking.flatten(1), -2)  # [B, R·W]
         member = (b.seeker[:, :, None] == asking[:, None]).float()  # [B, S, R·W]
         share = member @ mass / member.sum(-1, keepdim=True).clamp(min=1)  # [B, S, F·16]

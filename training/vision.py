@@ -31,6 +31,7 @@ from longwatch.daemon.capture.yard import (
 
 from . import pair
 from .checkpoint import IMAGE_PIXELS, new_model, save, visual_tokens
+from .precision import autocast
 from .tokenizer import build as build_tokenizer
 
 UNSURE = -1
@@ -178,7 +179,7 @@ def train(rank: int, folder: Path, frames: int, epochs: int, batch: int) -> None
     generator = torch.Generator().manual_seed(rank)
     for step in range(steps):
         pick = torch.randint(frames, (batch,), generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             tokens, logits = eyes(images[pick])
             loss = 30 * functional.mse_loss(tokens.float()[known[pick]], targets[pick][known[pick]])
             for column, task in enumerate(logits):
@@ -202,7 +203,7 @@ def train(rank: int, folder: Path, frames: int, epochs: int, batch: int) -> None
 def accuracy(eyes: Eyes, images: torch.Tensor, labels: torch.Tensor, words: torch.Tensor) -> str:
     """Per task the share of cells named right, and the visual tokens' distance to their words' sum."""
     eyes.eval()
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         tokens, logits = eyes(images)
     targets, known = word_targets(labels, words)
     parts = [f"fit {functional.mse_loss(tokens.float()[known], targets[known]) / targets[known].pow(2).mean():.3f}"]

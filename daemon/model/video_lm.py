@@ -265,11 +265,12 @@ def _choose(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     if (chosen.index or 0) >= there[chosen.type]:
         raise ModelError(f"model.device: {device} is not there; set it to auto or cpu")
     if dtype == "auto":
-        dtype = "bfloat16" if _fast_at_bfloat16(chosen) else "float32"
+        dtype = "bfloat16" if fast_at_bfloat16(chosen) else "float32"
     return chosen, getattr(torch, dtype)
 
 
-def _fast_at_bfloat16(device: torch.device) -> bool:
+def fast_at_bfloat16(device: torch.device) -> bool:
+    """Whether it multiplies bfloat16 itself; where it would emulate it, float32 is faster."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     able = torch.cpu.get_capabilities()

@@ -13,6 +13,7 @@ from training.contexts import Batch, ContextMaker, Drawn, Stream, telling
 from training.lessons import Lessons
 from training.planting import plant
 from training.tokenizer import build
+from training.tongue import Tongue
 
 
 class Watching(ContextMaker):
@@ -83,6 +84,22 @@ def test_hidden_frames_are_seen_by_the_frame_behind_them_and_by_no_question(made
     assert p.places[0, :4].tolist() == [0, 1, 2, 3]
     assert not b.shown[:, :, hidden].any()
     assert not b.sought[:, :, hidden].any()
+    assert (b.kept == ~hidden).all()
+
+
+def test_the_frames_behind_a_recalled_one_are_not_looked_for(made: tuple[Watching, Batch]) -> None:
+    """Whatever a hidden frame shows, the heads that are taught where to look are told nothing about it."""
+    maker, _ = made
+    torch.manual_seed(0)
+    tongue = Tongue(new_model())
+    b = maker.batch(2, 3, 2, 6, 3, dict.fromkeys(QUESTION_KINDS, 1.0))
+    q = torch.randn(2, 4, b.packed.end + b.ids[0].numel(), 64)
+    k = torch.randn(2, 2, b.packed.end + b.ids[0].numel(), 64)
+    before = tongue._look_loss(b, q, k)
+    of_frames = b.kept.repeat_interleave(b.packed.frame_tokens, 1)
+    hidden = torch.cat([torch.zeros(2, b.packed.sink, dtype=torch.bool), ~of_frames], 1)
+    k[:, :, : b.packed.end][hidden[:, None].expand(-1, 2, -1)] += 3.0
+    assert torch.equal(tongue._look_loss(b, q, k), before)
 
 
 def test_a_kind_that_goes_badly_is_asked_more_often() -> None:
