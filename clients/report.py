@@ -14,6 +14,7 @@ from ..daemon.protocol import AnswerEnd, Explanation, StatusReply
 from .when import clock, parse_zone
 
 DOUBTFUL = 0.8
+_OTHERS_SHOWN = 12  # candidates that were not recalled
 
 
 def answer_json(end: AnswerEnd, saved: Sequence[Path | None]) -> str:
@@ -67,9 +68,15 @@ def explanation_lines(end: AnswerEnd, explanation: Explanation, zone: tzinfo) ->
 
 
 def candidates_table(explanation: Explanation, zone: tzinfo) -> Table:
-    """The blocks that were ranked, best first, and those that stood in the context."""
+    """The blocks that stood in the context, and the best of those that were ranked and did not."""
     table = Table("block", "from", "to", "score", "recalled from", "use", box=None)
+    others = [candidate.block_id for candidate in explanation.candidates if not candidate.tier]
+    shown, more = others[:_OTHERS_SHOWN], len(others[_OTHERS_SHOWN:])
+    if more:
+        table.caption, table.caption_justify = f"and {more} more with lower scores, which --json tells", "left"
     for candidate in explanation.candidates:
+        if not candidate.tier and candidate.block_id not in shown:
+            continue
         table.add_row(
             str(candidate.block_id),
             clock(candidate.start_ns, zone),

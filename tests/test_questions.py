@@ -118,5 +118,12 @@ def test_the_command_line_explains_an_answer(daemon: DaemonProcess, tmp_path: Pa
     assert "rank " in printed
     assert "recalled from" in printed
     found = json.loads(longwatch(daemon, tmp_path, "ask", "did a dog come?", "--explain", "--json"))
-    assert {candidate["tier"] for candidate in found["explanation"]["candidates"]} >= {"ram", "window"}
+    candidates = found["explanation"]["candidates"]
+    assert {candidate["tier"] for candidate in candidates} >= {"ram", "window"}
+    others = [candidate for candidate in candidates if not candidate["tier"]]
+    assert len(others) > 12
+    printed = longwatch(daemon, tmp_path, "ask", "did a dog come?", "--explain")
+    assert f"and {len(others) - 12} more with lower scores" in printed
+    assert f"\n {others[11]['block_id']} " in printed
+    assert f"\n {others[12]['block_id']} " not in printed
     assert json.loads(longwatch(daemon, tmp_path, "ask", "did a dog come?", "--json"))["explanation"] is None
