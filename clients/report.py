@@ -71,11 +71,11 @@ def candidates_table(explanation: Explanation, zone: tzinfo) -> Table:
     """The blocks that stood in the context, and the best of those that were ranked and did not."""
     table = Table("block", "from", "to", "score", "recalled from", "use", box=None)
     others = [candidate.block_id for candidate in explanation.candidates if not candidate.tier]
-    shown, more = others[:_OTHERS_SHOWN], len(others[_OTHERS_SHOWN:])
-    if more:
-        table.caption, table.caption_justify = f"and {more} more with lower scores, which --json tells", "left"
+    left_out = set(others[_OTHERS_SHOWN:])
+    if left_out:
+        table.caption, table.caption_justify = f"and {len(left_out)} more with lower scores, which --json tells", "left"
     for candidate in explanation.candidates:
-        if not candidate.tier and candidate.block_id not in shown:
+        if candidate.block_id in left_out:
             continue
         table.add_row(
             str(candidate.block_id),
