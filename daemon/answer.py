@@ -22,7 +22,7 @@ from .model.calibration import Calibration, heads_of
 from .model.confidence import confidence_of
 from .model.decoding import sample
 from .model.video_lm import VideoLM
-from .protocol import AnswerEnd, Ask, Delta, ErrorReply, Reply, Step
+from .protocol import AnswerEnd, Ask, Delta, Reply, Step
 from .recall import Recall, Seen, recalled
 from .stream import Stream
 from .when import When, clock, when
@@ -60,10 +60,6 @@ class Answer:
         self._log_probs: list[float] = []  # of the tokens so far
         self._stopped = "end"
         self.steps = self._steps()
-
-    def fail(self, code: str, message: str) -> None:
-        """Tells the client that there will be no answer."""
-        self.emit(ErrorReply(request_id=self.request.request_id, code=code, message=message))
 
     def _steps(self) -> Iterator[None]:
         """The whole life; each `next` is a short piece of work on the engine's thread.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -106,9 +107,25 @@ def convert(content: Any, wanted: type[T], where: str, table: str = "") -> T:
         ConfigError: see `load_config`.
     """
     try:
-        return msgspec.convert(content, wanted)
+        converted = msgspec.convert(content, wanted)
     except msgspec.ValidationError as exc:
         raise ConfigError(f"{where}: {mask_credentials(_explain(str(exc), content, wanted, table))}") from exc
+    for key, number in _without_end(content, table):
+        raise ConfigError(f"{where}: {key} is {number}, but must be a number with an end")
+    return converted
+
+
+def _without_end(content: Any, key: str) -> Iterator[tuple[str, float]]:
+    """The keys whose value is `inf` or `nan`: TOML and the wire can write them, and no key of ours means anything by it."""
+    if isinstance(content, float) and not math.isfinite(content):
+        yield key, content
+    inner: Iterable[tuple[str, Any]] = ()
+    if isinstance(content, Mapping):
+        inner = ((f"{key}.{name}".removeprefix("."), value) for name, value in content.items())
+    elif isinstance(content, list):
+        inner = ((f"{key}[{place}]", value) for place, value in enumerate(content))
+    for name, value in inner:
+        yield from _without_end(value, name)
 
 
 def _explain(message: str, content: Any, wanted: type, table: str) -> str:

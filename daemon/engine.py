@@ -11,10 +11,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
 
-import psutil
 import torch
 
 from .. import __version__
@@ -23,25 +20,27 @@ from ..memory.fading import Fader
 from ..memory.retention import Limit, days_to_drop, days_to_fade
 from ..memory.settings import FadeStep
 from ..memory.tiers import Tiers
-from ..retrieval.errors import RetrievalError
 from ..retrieval.retriever import make_retriever
 from ..retrieval.signature import SignatureLayout
 from ..retrieval.timespan import Span
 from .answer import Answer
 from .capture.settings import SourceConfig
 from .config import DaemonConfig, convert
-from .errors import DaemonError, StreamExists, StreamUnknown
+from .errors import StreamExists, StreamUnknown
+from .figures import Figures
 from .log import get_logger
 from .model.calibration import Calibration, heads_of
 from .model.image_text import ImageText
 from .model.video_lm import VideoLM
-from .protocol import Ask, ErrorReply, Forget, Forgotten, StatusReply
+from .orders import Orders
+from .protocol import Ask, Forget, StatusReply, StreamsAdd, StreamsRemove
+from .refusal import refusal
 from .server import Emit
 from .stream import Publish, Stream
+from .stream_orders import AddStream, ForgetTime, RemoveStream
 
 _RETENTION_SECONDS = 60.0
 _IDLE_SECONDS = 0.5
-_ORDER_SECONDS = 60.0
 _STUCK_SECONDS = 30.0
 _log = get_logger("engine")
 Key = tuple[bytes, str]
@@ -71,11 +70,13 @@ class Engine:
         space = None if embedding is None else embedding.space
         self._layout = SignatureLayout(heads, embedding=space, text_tokens=model.prompt.clock_tokens)
         tiers.on_damage = self._tell_damage
-        self._streams: dict[str, Stream] = {}
+        self._streams: dict[str, Stream] = {}  # replaced, never changed in place: other threads look
+        self._closing: dict[str, Stream] = {}  # taken out, and not yet at rest
         self._answers: dict[Key, Answer] = {}  # in the order of their turns
-        self._orders: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._lock = threading.Lock()  # over the answers, which the server's thread adds and cancels
         self._something_to_do = threading.Event()
+        self._orders = Orders(self._something_to_do.set)
+        self._figures = Figures(tiers.store)
         self._turns: deque[str] = deque()
         self._stopping = False
         self._began, self._retention_at = time.monotonic(), 0.0
@@ -99,6 +100,7 @@ class Engine:
             if self._thread.ident is not None:
                 self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
             self._thread.start()
+        self._figures.start()
         for stream in self._streams.values():
             stream.start()
 
@@ -108,6 +110,7 @@ class Engine:
         self._something_to_do.set()
         if self._thread.ident is not None:
             self._thread.join(timeout=30)
+        self._figures.stop()
         self._fader.stop()
         for stream in self._streams.values():
             stream.stop()
@@ -115,7 +118,7 @@ class Engine:
     def supervise(self) -> None:
         """Starts again whatever has died."""
         dead = [s for s in self._streams.values() if not s.alive]
-        if dead or not self.alive:
+        if dead or not self.alive or not self._figures.alive:
             self.restarts += 1
             _log.error("a thread died, starting it again", engine=self.alive, streams=[s.name for s in dead])
             self.start()
@@ -160,56 +163,61 @@ class Engine:
             if answer is not None:
                 answer.cancelled = True
 
-    def add_stream(self, name: str, source: dict[str, object]) -> None:
+    def add_stream(self, request: StreamsAdd, emit: Emit) -> None:
         """See `Service.add_stream`."""
-        config = convert(source, SourceConfig, f"stream {name}")
+        config = convert(request.source, SourceConfig, f"stream {request.name}")
+        self._orders.put(AddStream(self, request, config, emit))
 
-        def open_it() -> None:
-            if name in self._streams:
-                raise StreamExists(f"a stream {name} is there already; remove it first, or take another name")
-            self._open(name, config).start()
-
-        self._on_own_thread(open_it)
-
-    def remove_stream(self, name: str) -> None:
+    def remove_stream(self, request: StreamsRemove, emit: Emit) -> None:
         """See `Service.remove_stream`."""
-
-        def close_it() -> None:
-            if name not in self._streams:
-                raise StreamUnknown(self._no_stream(name))
-            self._turns.remove(name)
-            self._streams.pop(name).stop()
-
-        self._on_own_thread(close_it)
+        self._orders.put(RemoveStream(self, request, emit))
 
     def forget(self, request: Forget, emit: Emit) -> None:
-        """See `Service.forget`. From here on nothing finds the blocks; their files are rewritten beside all else."""
-        gone: list[int] = []
+        """See `Service.forget`."""
+        self._orders.put(ForgetTime(self, request, emit))
 
-        def let_go() -> None:
-            stream = self._stream_for(request.stream)
-            span = Span(request.since_ns, request.until_ns)
-            gone.extend(info.block_id for info in stream.retriever.index.infos(span))
-            stream.forget(gone)
-            self._tiers.drop(stream.name, gone)
+    def open(self, name: str, config: SourceConfig) -> None:
+        """See `Streams.open`."""
+        if name in self._streams:
+            raise StreamExists(f"a stream {name} is there already; remove it first, or take another name")
+        if name in self._closing:
+            raise StreamExists(f"the stream {name} is still being stopped; try again in a moment")
+        self._open(name, config).start()
 
-        def erase() -> None:
-            self._fader.stop()
-            try:
-                self._tiers.store.forget(request.stream, gone)
-            except StorageError as exc:
-                _log.error("not forgotten", stream=request.stream, blocks=len(gone), error=str(exc))
-                emit(ErrorReply(request_id=request.request_id, code="memory", message=str(exc)))
-                return
-            _log.info("forgotten", stream=request.stream, blocks=len(gone))
-            emit(Forgotten(request_id=request.request_id, blocks=len(gone)))
+    def close(self, name: str) -> Stream:
+        """See `Streams.close`."""
+        if name not in self._streams:
+            raise StreamUnknown(self._no_stream(name))
+        stream = self._closing[name] = self._streams[name]
+        self._turns.remove(name)
+        self._streams = {other: stream for other, stream in self._streams.items() if other != name}
+        return stream
 
-        self._on_own_thread(let_go)
-        threading.Thread(target=erase, name="forget", daemon=True).start()
+    def at_rest(self, stream: Stream) -> None:
+        """See `Streams.at_rest`."""
+        self._closing.pop(stream.name, None)
+
+    def let_go(self, request: Forget) -> list[int]:
+        """See `Streams.let_go`."""
+        stream = self._stream_for(request.stream)
+        gone = [info.block_id for info in stream.retriever.index.infos(Span(request.since_ns, request.until_ns))]
+        stream.forget(gone)
+        self._tiers.drop(stream.name, gone)
+        return gone
+
+    def erase(self, stream: str, block_ids: list[int]) -> None:
+        """See `Streams.erase`."""
+        self._fader.stop()
+        try:
+            self._tiers.store.forget(stream, block_ids)
+        except StorageError as exc:
+            _log.error("not forgotten", stream=stream, blocks=len(block_ids), error=str(exc))
+            raise
+        _log.info("forgotten", stream=stream, blocks=len(block_ids))
 
     def status(self, request_id: str) -> StatusReply:
         """See `Service.status`."""
-        tiers, store = self._tiers.stats, self._tiers.store.stats
+        tiers, (store, process_bytes) = self._tiers.stats, self._figures.newest
         streams = list(self._streams.values())
         return StatusReply(
             request_id=request_id,
@@ -231,7 +239,7 @@ class Engine:
             disk_bytes=store.disk_bytes,
             queued_blocks=store.queued_blocks,
             damaged_blocks=tiers.damaged,
-            process_bytes=psutil.Process().memory_info().rss,
+            process_bytes=process_bytes,
             store_error=store.last_error,
         )
 
@@ -249,8 +257,8 @@ class Engine:
                 self._something_to_do.wait(_IDLE_SECONDS)
 
     def _turn(self) -> bool:
-        """What others want done, one step of an answer, one of a stream, and retention when it is due."""
-        self._obey()
+        """One order, one step of an answer, one of a stream, and retention when it is due."""
+        obeyed = self._orders.run_next()
         answered = self._step_answer()
         encoded = self._step_stream()
         if time.monotonic() >= self._retention_at:
@@ -258,7 +266,7 @@ class Engine:
             self._retain()
             for stream in self._streams.values():
                 stream.past_days.keep()
-        return answered or encoded
+        return obeyed or answered or encoded
 
     def _step_answer(self) -> bool:
         """Gives the next answer in turn one step."""
@@ -271,29 +279,9 @@ class Engine:
             next(answer.steps)
         except StopIteration:
             self._answers.pop(key)
-        except (DaemonError, StorageError, RetrievalError) as exc:
-            self._answers.pop(key).fail(getattr(exc, "code", "memory"), str(exc))
-        except BaseException:
-            self._answers.pop(key).fail("internal", "the answer failed; the daemon's log says why")
-            raise
+        except Exception as exc:  # costs the one who asked an answer, and nobody else
+            self._answers.pop(key).emit(refusal(key[1], exc, "the answer"))
         return True
-
-    def _obey(self) -> None:
-        """Carries out what other threads want done on this one."""
-        while self._orders:
-            order, done = self._orders.popleft()
-            try:
-                order()
-                done.set_result(None)
-            except (DaemonError, StorageError, RetrievalError) as exc:
-                done.set_exception(exc)
-
-    def _on_own_thread(self, order: Callable[[], None]) -> None:
-        """Has the engine's thread do something between two steps; raises here what it raises there."""
-        done: Future[None] = Future()
-        self._orders.append((order, done))
-        self._something_to_do.set()
-        done.result(_ORDER_SECONDS)
 
     def _step_stream(self) -> bool:
         """Gives the next stream in turn that has something to do one step."""
@@ -355,7 +343,7 @@ class Engine:
             arrived=self._something_to_do.set,
             foreign_until=0 if self._calibration is None else self._calibration.foreign.get(name, 0),
         )
-        self._streams[name] = stream
+        self._streams = {**self._streams, name: stream}
         self._turns.append(name)
         return stream
 

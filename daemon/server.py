@@ -20,17 +20,14 @@ import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
-from ..memory.errors import StorageError
-from ..retrieval.errors import RetrievalError
 from . import protocol
 from .config import check_addresses
-from .errors import BadMessage, Busy, ConfigError, DaemonError, QuestionRefused
+from .errors import BadMessage, Busy, ConfigError, QuestionRefused
 from .log import get_logger
 from .protocol import (
     Ask,
     Cancel,
     Delta,
-    Done,
     ErrorReply,
     Event,
     EventsReply,
@@ -42,6 +39,7 @@ from .protocol import (
     StreamsAdd,
     StreamsRemove,
 )
+from .refusal import refusal
 from .settings import ServerConfig
 
 Emit = Callable[[Reply], None]
@@ -68,27 +66,19 @@ class Service(Protocol):
     def status(self, request_id: str) -> StatusReply:
         """How the daemon is."""
 
-    def add_stream(self, name: str, source: dict[str, object]) -> None:
-        """Begins to watch.
+    def add_stream(self, request: StreamsAdd, emit: Emit) -> None:
+        """Begins to watch; `emit` takes `Done` or what is wrong, from any thread.
 
         Raises:
-            DaemonError: the name is taken, or the source's configuration is wrong.
-            StorageError: the memory cannot serve a stream of this name.
+            ConfigError: the source's configuration is wrong.
+            Busy: too much is under way.
         """
+
+    def remove_stream(self, request: StreamsRemove, emit: Emit) -> None:
+        """Stops watching; `emit` and `Busy` as for `add_stream`."""
 
     def forget(self, request: Forget, emit: Emit) -> None:
-        """Forgets a time; `emit` is called once it is gone, from any thread.
-
-        Raises:
-            StreamUnknown: no stream has this name.
-        """
-
-    def remove_stream(self, name: str) -> None:
-        """Stops watching.
-
-        Raises:
-            StreamUnknown: no stream has this name.
-        """
+        """Forgets a time; `emit` takes `Forgotten` once it is gone, or what is wrong. `Busy` as for `add_stream`."""
 
 
 class _Outgoing(NamedTuple):
@@ -229,37 +219,26 @@ class Server:
                 request = protocol.decode_request(frames[0])
                 request_id = request.request_id
                 self._handle(client, request)
-            except (DaemonError, StorageError, RetrievalError) as exc:
-                self._refuse(client, request_id, getattr(exc, "code", "memory"), str(exc))
-            except Exception:  # a request that finds a mistake of ours costs its sender an answer, and nobody else
-                _log.exception("a request failed")
-                self._refuse(client, request_id, "internal", "the request failed; the daemon's log says why")
-
-    def _refuse(self, client: bytes, request_id: str, code: str, message: str) -> None:
-        self._queue(client, ErrorReply(request_id=request_id, code=code, message=message))
+            except Exception as exc:  # a request that finds a mistake of ours costs its sender an answer, no one else
+                self._queue(client, refusal(request_id, exc, "the request"))
 
     def _handle(self, client: bytes, request: protocol.Request) -> None:
+        emit = functools.partial(self._queue, client)
         match request:
             case Ask():
                 self._ask(client, request)
-                return
             case Cancel():
                 self._service.cancel((client, request.request_id))
-                return
             case StatusRequest():
-                reply: Reply = self._service.status(request.request_id)
+                emit(self._service.status(request.request_id))
             case StreamsAdd():
-                self._service.add_stream(request.name, request.source)
-                reply = Done(request_id=request.request_id)
+                self._service.add_stream(request, emit)
             case StreamsRemove():
-                self._service.remove_stream(request.name)
-                reply = Done(request_id=request.request_id)
+                self._service.remove_stream(request, emit)
             case Forget():
-                self._service.forget(request, functools.partial(self._queue, client))
-                return
+                self._service.forget(request, emit)
             case EventsSince():
-                reply = self._events_since(request)
-        self._queue(client, reply)
+                emit(self._events_since(request))
 
     def _ask(self, client: bytes, request: Ask) -> None:
         if not request.question.strip():

@@ -14,9 +14,14 @@ from longwatch.daemon.protocol import (
     AnswerEnd,
     Ask,
     Delta,
+    Done,
     Evidence,
+    Forget,
+    Forgotten,
     GapSpan,
     StatusReply,
+    StreamsAdd,
+    StreamsRemove,
     StreamStatus,
 )
 from longwatch.daemon.server import Emit, Server
@@ -126,14 +131,19 @@ class EchoService:
     def status(self, request_id: str) -> StatusReply:
         return status_reply(request_id, self.streams)
 
-    def add_stream(self, name: str, source: dict[str, object]) -> None:
-        if name == "full":
+    def add_stream(self, request: StreamsAdd, emit: Emit) -> None:
+        if request.name == "full":
             raise StoreUnwritable("the disk is full")
-        self.streams[name] = source
+        self.streams[request.name] = request.source
+        emit(Done(request_id=request.request_id))
 
-    def remove_stream(self, name: str) -> None:
-        if self.streams.pop(name, None) is None:
-            raise StreamUnknown(f"no stream {name}")
+    def remove_stream(self, request: StreamsRemove, emit: Emit) -> None:
+        if self.streams.pop(request.name, None) is None:
+            raise StreamUnknown(f"no stream {request.name}")
+        emit(Done(request_id=request.request_id))
+
+    def forget(self, request: Forget, emit: Emit) -> None:
+        emit(Forgotten(request_id=request.request_id, blocks=0))
 
     def _answer(self, request: Ask, key: Key, emit: Emit) -> None:
         if request.question == "brood":

@@ -1,0 +1,64 @@
+"""`Figures`: numbers for the status that take long to find, measured on a thread of their own."""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+import psutil
+
+from ..memory.errors import StorageError
+from ..memory.store import Store, StoreStats
+from .log import get_logger
+
+_EVERY_SECONDS = 1.0
+_log = get_logger("figures")
+
+
+class Measured(NamedTuple):
+    """What was measured last."""
+
+    store: StoreStats
+    process_bytes: int
+
+
+class Figures:
+    """Measures about once a second. Where a figure cannot be had, say because no file can be opened, the last stays."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
+        self.newest = Measured(StoreStats(0, 0, 0, 0, ""), 0)
+        self._measure()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begins, or begins again where the thread has died."""
+        if not self._thread.is_alive():
+            if self._thread.ident is not None:
+                self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_EVERY_SECONDS):
+            self._measure()
+
+    def _measure(self) -> None:
+        store, process_bytes = self.newest
+        try:
+            store = self._store.stats
+            process_bytes = psutil.Process().memory_info().rss
+        except (OSError, psutil.Error, StorageError) as exc:
+            _log.debug("not measured", error=str(exc))
+        self.newest = Measured(store, process_bytes)

@@ -1,0 +1,95 @@
+"""`Order`: what another thread wants done on the engine's thread. It is answered once, and nobody waits for it."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from typing import ClassVar
+
+from .errors import Busy
+from .protocol import Reply
+from .refusal import refusal
+
+_WAITING_AT_MOST = 64
+
+
+class Order(ABC):
+    """Done in two parts: `run` between two steps of the engine, then `finish`, which makes the reply.
+
+    Args:
+        emit: takes the one reply; from any thread.
+
+    Attributes:
+        long: `finish` takes so long that it has a thread of its own.
+    """
+
+    long: ClassVar[bool] = False
+
+    def __init__(self, request_id: str, emit: Callable[[Reply], None]) -> None:
+        self.request_id, self.emit = request_id, emit
+
+    @abstractmethod
+    def run(self) -> None:
+        """What only the engine's thread may do. Whatever it raises becomes the reply."""
+
+    @abstractmethod
+    def finish(self) -> Reply:
+        """The rest. Whatever it raises becomes the reply."""
+
+
+class Orders:
+    """Orders, first come, first served. `put` from any thread, `run_next` on the engine's.
+
+    Args:
+        on_order: called after each `put`, to wake the engine.
+    """
+
+    def __init__(self, on_order: Callable[[], None]) -> None:
+        self._waiting: deque[Order] = deque()
+        self._unfinished = 0
+        self._lock = threading.Lock()  # over the count
+        self._on_order = on_order
+
+    def put(self, order: Order) -> None:
+        """Takes an order and returns at once.
+
+        Raises:
+            Busy: too many are not finished yet.
+        """
+        with self._lock:
+            if self._unfinished >= _WAITING_AT_MOST:
+                raise Busy(f"{self._unfinished} orders are being carried out; try again in a moment")
+            self._unfinished += 1
+        self._waiting.append(order)
+        self._on_order()
+
+    def run_next(self) -> bool:
+        """Carries out one order, if there is one. Nothing that an order does ends the thread it runs on."""
+        try:
+            order = self._waiting.popleft()
+        except IndexError:
+            return False
+        try:
+            order.run()
+        except Exception as exc:  # the order's fault, told to the one who gave it
+            self._answer(order, refusal(order.request_id, exc, "the order"))
+            return True
+        if order.long:
+            threading.Thread(target=self._finish, args=(order,), name="order", daemon=True).start()
+        else:
+            self._finish(order)
+        return True
+
+    def _finish(self, order: Order) -> None:
+        try:
+            reply = order.finish()
+        except Exception as exc:
+            reply = refusal(order.request_id, exc, "the order")
+        self._answer(order, reply)
+
+    def _answer(self, order: Order, reply: Reply) -> None:
+        with self._lock:
+            self._unfinished -= 1
+        order.emit(reply)

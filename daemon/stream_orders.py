@@ -1,0 +1,97 @@
+"""The orders that streams take: watch one more, stop watching one, forget a time of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from .capture.settings import SourceConfig
+from .orders import Order
+from .protocol import Done, Forget, Forgotten, Reply, StreamsAdd, StreamsRemove
+from .stream import Stream
+
+Emit = Callable[[Reply], None]
+
+
+class Streams(Protocol):
+    """What the engine does for these orders. All but `at_rest` and `erase` belong to its thread."""
+
+    def open(self, name: str, config: SourceConfig) -> None:
+        """Watches one more stream.
+
+        Raises:
+            StreamExists: the name is taken.
+        """
+
+    def close(self, name: str) -> Stream:
+        """Takes a stream out of the turns; whoever called stops it.
+
+        Raises:
+            StreamUnknown: no stream has this name.
+        """
+
+    def at_rest(self, stream: Stream) -> None:
+        """A closed stream has stopped, and its name may be taken again. From any thread."""
+
+    def let_go(self, request: Forget) -> list[int]:
+        """From here on nothing finds the blocks of a time. Returns their ids."""
+
+    def erase(self, stream: str, block_ids: list[int]) -> None:
+        """Removes blocks from the files. From any thread; takes as long as writing their days anew."""
+
+
+class AddStream(Order):
+    """Watches one more stream."""
+
+    def __init__(self, streams: Streams, request: StreamsAdd, config: SourceConfig, emit: Emit) -> None:
+        super().__init__(request.request_id, emit)
+        self._streams, self._name, self._config = streams, request.name, config
+
+    def run(self) -> None:
+        """Opens it."""
+        self._streams.open(self._name, self._config)
+
+    def finish(self) -> Reply:
+        """Done."""
+        return Done(request_id=self.request_id)
+
+
+class RemoveStream(Order):
+    """Stops watching a stream; its memory stays."""
+
+    long = True  # its capture child is given time to end
+
+    def __init__(self, streams: Streams, request: StreamsRemove, emit: Emit) -> None:
+        super().__init__(request.request_id, emit)
+        self._streams, self._name = streams, request.name
+
+    def run(self) -> None:
+        """Takes it out of the turns."""
+        self._closed = self._streams.close(self._name)
+
+    def finish(self) -> Reply:
+        """Stops it."""
+        try:
+            self._closed.stop()
+        finally:
+            self._streams.at_rest(self._closed)
+        return Done(request_id=self.request_id)
+
+
+class ForgetTime(Order):
+    """Forgets what a stream saw in a time."""
+
+    long = True
+
+    def __init__(self, streams: Streams, request: Forget, emit: Emit) -> None:
+        super().__init__(request.request_id, emit)
+        self._streams, self._request = streams, request
+
+    def run(self) -> None:
+        """Lets go of the blocks, in the index and in RAM."""
+        self._block_ids = self._streams.let_go(self._request)
+
+    def finish(self) -> Reply:
+        """Erases them from the files."""
+        self._streams.erase(self._request.stream, self._block_ids)
+        return Forgotten(request_id=self.request_id, blocks=len(self._block_ids))
