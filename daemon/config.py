@@ -116,7 +116,7 @@ def convert(content: Any, wanted: type[T], where: str, table: str = "") -> T:
 
 
 def _without_end(content: Any, key: str) -> Iterator[tuple[str, float]]:
-    """The keys whose value is `inf` or `nan`: TOML and the wire can write them, and no key of ours means anything by it."""
+    """The keys whose value is `inf` or `nan`, which TOML and the wire can write and no key of ours can mean."""
     if isinstance(content, float) and not math.isfinite(content):
         yield key, content
     inner: Iterable[tuple[str, Any]] = ()
