@@ -37,10 +37,10 @@ from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import StatusReply, StreamStatus
 from longwatch.memory.block import BlockInfo
 from longwatch.memory.errors import StorageError
+from longwatch.memory.folder import day_files, take_folder
 from longwatch.memory.partition import Partition
 from longwatch.memory.record import read_record
 from longwatch.memory.settings import MemoryConfig
-from longwatch.memory.store import day_files, take_folder
 
 MOMENTS = ("forget", "commit", "any", "start", "fade")
 QUESTIONS = ("did a red car appear?", "what happened?", "when did the blue van come?", "what was there at 23:58:30?")

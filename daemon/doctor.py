@@ -21,7 +21,7 @@ from rich.progress import Progress
 
 from ..memory.errors import StorageError
 from ..memory.examine import examine
-from ..memory.store import day_files, take_folder
+from ..memory.folder import day_files, take_folder
 from ..retrieval.errors import RetrievalError
 from .config import DaemonConfig, load_config
 from .errors import DaemonError

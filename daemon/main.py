@@ -34,6 +34,8 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
     from .server import Server
 
     store = Store(config.memory)
+    for notice in store.notices:
+        _log.warning(notice)
     for day, why in store.broken.items():
         _log.error("a day's file cannot be read; its blocks are not found", day=day, why=why)
     try:

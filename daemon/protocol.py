@@ -23,7 +23,7 @@ DEFAULT_ADDRESS = "tcp://127.0.0.1:5757"
 DEFAULT_EVENTS_ADDRESS = "tcp://127.0.0.1:5758"
 
 RequestId = Annotated[str, Meta(min_length=1, max_length=64)]
-StreamName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+StreamName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
 TimeNs = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 

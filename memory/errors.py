@@ -8,6 +8,7 @@ StorageError
 ├── UnknownFormat         the store was written by a newer version, or is no store
 ├── CodecError            a block does not fit the codec
 ├── StoreInUse            another process has the store open
+├── StoreUnreadable       a file is there, but cannot be read now; it may be whole
 └── StoreUnwritable       the store cannot take more (disk full, read-only, closed)
 """
 
@@ -42,6 +43,10 @@ class CodecError(StorageError):
 
 class StoreInUse(StorageError):
     """Another process has the store open."""
+
+
+class StoreUnreadable(StorageError):
+    """A file is there, but cannot be read now (permission, too many open files, a disk's error); it may be whole."""
 
 
 class StoreUnwritable(StorageError):

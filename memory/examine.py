@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import FingerprintMismatch, StorageError
-from .partition import Partition, set_aside
+from .folder import set_aside
+from .partition import Partition
 from .record import read_record
 
 _SHOWN = 3

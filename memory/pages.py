@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import BrokenFile
+from .errors import BrokenFile, StoreUnreadable, UnknownFormat
 
 _PAGE = struct.Struct("=QHHHH")  # number, padding, flags, end of the offsets, begin of the nodes
 _NODE = struct.Struct("=HHHH")  # size of the data in two halves, flags, size of the key; in a branch: child, key
@@ -70,16 +70,21 @@ def check_pages(file: Path) -> None:
 
     Raises:
         BrokenFile: it is no LMDB file, or a page is not what it should be.
+        UnknownFormat: it is an LMDB file of another version, or of a machine of the other byte order.
+        StoreUnreadable: it cannot be read now, which says nothing of what it holds.
     """
     try:
         with file.open("rb", buffering=0) as opened:
             if os.fstat(opened.fileno()).st_size:  # an empty one is made when it is opened
-                _check(opened.fileno())
+                _check(opened.fileno(), file)
     except OSError as exc:
-        raise BrokenFile(str(exc.strerror)) from exc
+        raise StoreUnreadable(
+            f"{file} cannot be read: {exc.strerror}; it is left as it is; make it readable to this user and start again"
+        ) from exc
 
 
-def _check(file: int) -> None:
+def _check(file: int, name: Path) -> None:
+    _refuse_other_formats(file, name)
     first = _read_state(file, 0, 0)
     states = first, _read_state(file, 1, first.free.page_bytes)
     older, newer = sorted(states, key=lambda state: state.commit)
@@ -89,6 +94,17 @@ def _check(file: int) -> None:
         _require(states[newer.commit % 2] is newer, "its two states are in each other's place")
     _Pages(file, older).take_free()  # they name the commit that freed them: so the newer cannot pass for the older
     _Pages(file, newer).check()
+
+
+def _refuse_other_formats(file: int, name: Path) -> None:
+    begin = os.pread(file, _PAGE.size + _META.size, 0)
+    if len(begin) < _PAGE.size + _META.size:
+        return
+    magic, version = _META.unpack_from(begin, _PAGE.size)[:2]
+    if magic == _MAGIC and version != _FORMAT:
+        raise UnknownFormat(f"{name} is of LMDB format {version}, this version reads {_FORMAT}; it is left as it is")
+    if magic == int.from_bytes(_MAGIC.to_bytes(4, "little"), "big"):
+        raise UnknownFormat(f"{name} was written on a machine of the other byte order; it is left as it is")
 
 
 class _Pages:

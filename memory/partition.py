@@ -17,7 +17,6 @@ import os
 import shutil
 import struct
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from torch import Tensor
 
 from .block import BlockInfo
 from .errors import BlockNotFound, CorruptBlock, StorageError, StoreUnwritable
+from .folder import sync_folder
 from .pages import check_pages
 from .record import seal, unseal
 from .scales import Scales
@@ -226,13 +226,13 @@ class Partition:
             if self._gone or stamp != self.stamp:
                 return False
             try:
-                self._fresh.mkdir(exist_ok=True)
-                with (self._fresh / "index").open("wb") as file:
+                self._fresh.mkdir(mode=0o700, exist_ok=True)
+                with open(self._fresh / "index", "wb", opener=_for_us_alone) as file:
                     file.writelines(content)
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(self._fresh / "index", self.index_file)
-                _sync_folder(self.folder)
+                sync_folder(self.folder)
             except OSError as exc:
                 raise StoreUnwritable(f"{self.index_file} cannot be written: {exc}") from exc
             finally:
@@ -257,20 +257,20 @@ class Partition:
             try:
                 self._write_anew(gone, pack, scales)
                 self.index_file.unlink(missing_ok=True)  # first: it holds what is to be gone, and can be made again
-                _sync_folder(self.folder)
+                sync_folder(self.folder)
             except (lmdb.Error, OSError) as exc:
                 shutil.rmtree(self._fresh, ignore_errors=True)
                 raise StoreUnwritable(f"{self.folder} cannot be written anew: {exc}") from exc
             with self._lock:
                 self.close()
                 os.replace(self._fresh / "data.mdb", self.folder / "data.mdb")
-                _sync_folder(self.folder)
+                sync_folder(self.folder)
                 shutil.rmtree(self._fresh)
                 self.stamp = self._read_stamp()
 
     def _write_anew(self, gone: dict[str, set[int]], pack: Pack, scales: Scales | None) -> None:
         shutil.rmtree(self._fresh, ignore_errors=True)
-        self._fresh.mkdir()
+        self._fresh.mkdir(mode=0o700)
         tokens: dict[int, int] = {}  # of blocks that have other tokens now
 
         def anew(table: str, block_id: int, value: bytes) -> bytes:
@@ -423,7 +423,7 @@ class Partition:
         if self._gone:
             raise BlockNotFound(f"{self.folder} was forgotten")
         if self._env is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             is_new = not self._data.exists()
             try:
                 env = self._environment(self.folder)
@@ -442,15 +442,8 @@ class Partition:
     def _environment(self, folder: Path) -> lmdb.Environment:
         """LMDB's own lock is off: the store lets one process in, and `_lock` one transaction. Its file is written
         through a mapping, which on a full disk ends the process."""
-        return lmdb.open(str(folder), map_size=self._map_bytes, max_dbs=len(_TABLES) + 1, readahead=False, lock=False)
-
-
-def set_aside(file: Path) -> Path:
-    """Puts a day's file that cannot be read out of the way, to `data.mdb.broken-TIME`. Returns where it is now."""
-    aside = file.with_name(f"data.mdb.broken-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
-    file.rename(aside)
-    file.with_name("index").unlink(missing_ok=True)
-    return aside
+        tables = len(_TABLES) + 1
+        return lmdb.open(str(folder), map_size=self._map_bytes, max_dbs=tables, mode=0o600, readahead=False, lock=False)
 
 
 def _put_scales(txn: lmdb.Transaction, table: lmdb._Database, scales: Scales) -> None:
@@ -466,10 +459,5 @@ def _read_span(block_id: int, value: bytes) -> BlockInfo:
     return BlockInfo(block_id, *_SPAN.unpack(unseal(bytes(value), f"the span of block {block_id}")))
 
 
-def _sync_folder(folder: Path) -> None:
-    """Makes a renamed file's name durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

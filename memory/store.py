@@ -6,60 +6,23 @@ the partitions directly. A block that is still queued is not found here: `Tiers`
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import re
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from .block import BlockInfo
-from .errors import BlockNotFound, BrokenFile, StorageError, StoreInUse, StoreUnwritable
-from .partition import Entry, Partition, set_aside
+from .book import Book
+from .errors import BlockNotFound, BrokenFile, StorageError, StoreUnwritable
+from .folder import day_files, day_of, set_aside, shut_others_out, take_folder
+from .partition import Entry, Partition
 from .retention import Day
 from .settings import MemoryConfig
 
-STREAM_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _OPEN_PARTITIONS = 16
-
-
-def day_of(time_ns: int) -> str:
-    """The UTC day that a time belongs to, as its partition is named: `2026-03-02`."""
-    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d")
-
-
-def take_folder(folder: Path) -> int:
-    """Locks a store's folder for this process. Returns the lock file's descriptor: closing it gives the folder back.
-
-    Raises:
-        StoreInUse: another process has it.
-        StoreUnwritable: it cannot be made or written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as exc:
-        raise StoreUnwritable(f"memory.folder {folder} cannot be used: {exc.strerror}") from exc
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as exc:
-        holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
-        raise StoreInUse(f"the store {folder} is in use by process {holder}") from exc
-    with contextlib.suppress(OSError):  # a full disk has no room for our name, but the folder is ours all the same
-        os.truncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
-    return lock
-
-
-def day_files(folder: Path) -> list[Path]:
-    """The file of every stream's every day in a store's folder."""
-    return [file for file in sorted(folder.glob("*/*/data.mdb")) if STREAM_NAME.fullmatch(file.parts[-3])]
 
 
 class StoreStats(NamedTuple):
@@ -80,11 +43,15 @@ class Store:
         on_durable: called on the writer thread with (stream, block ids) after each commit.
 
     Attributes:
-        broken: days whose file could not be read and was set aside, and why.
+        book: what must be remembered beside the blocks.
+        broken: days whose file is proven to be broken and was set aside, and why.
+        notices: what else was found at the start and should be said, in sentences.
 
     Raises:
         StoreInUse: another process has the folder open.
+        StoreUnreadable: a file is there but cannot be read now; nothing was changed.
         StoreUnwritable: the folder cannot be made or written.
+        UnknownFormat: a file is of another version.
     """
 
     def __init__(self, config: MemoryConfig, on_durable: Callable[[str, list[int]], None] | None = None) -> None:
@@ -93,7 +60,15 @@ class Store:
         self.folder = Path(config.folder)
         self.broken: dict[str, str] = {}
         self._lock_file = take_folder(self.folder)
-        self._partitions: dict[str, dict[str, Partition]] = self._find_partitions()
+        try:
+            self.notices = shut_others_out(self.folder)
+            self.book = Book(self.folder)
+            self._partitions: dict[str, dict[str, Partition]] = self._find_partitions()
+        except BaseException:
+            os.close(self._lock_file)
+            raise
+        if self.book.set_aside:
+            self.notices.append(f"the store's book was broken and is begun again: {self.book.set_aside}")
         self._queue: list[tuple[str, Entry]] = []
         self._ends: dict[tuple[str, int], tuple[str, int]] = {}
         self._queued_bytes = 0
@@ -239,6 +214,7 @@ class Store:
             self._writer.join(timeout=10)
             for partition in (p for days in self._partitions.values() for p in days.values()):
                 partition.close()
+            self.book.close()
             os.close(self._lock_file)
 
     def _find_partitions(self) -> dict[str, dict[str, Partition]]:

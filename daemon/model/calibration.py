@@ -102,6 +102,11 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
 def own_file(fingerprint: str, memory_folder: Path) -> Path:
     """Where a calibration that was made here is kept, there or not."""
+    return memory_folder / "store.calibration" / f"{fingerprint}.json"
+
+
+def _old_file(fingerprint: str, memory_folder: Path) -> Path:
+    """Where earlier versions kept it, in a folder that may be a stream's."""
     return memory_folder / "calibration" / f"{fingerprint}.json"
 
 
@@ -115,7 +120,7 @@ def find(name: str, fingerprint: str, memory_folder: Path | None = None) -> Cali
     """
     files = [(EMBEDDED if name == "embedded" else Path(name)) / FILE]
     if memory_folder is not None:
-        files.insert(0, own_file(fingerprint, memory_folder))
+        files = [own_file(fingerprint, memory_folder), _old_file(fingerprint, memory_folder), *files]
     return next((Calibration.load(file, fingerprint) for file in files if file.is_file()), None)
 
 

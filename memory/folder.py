@@ -1,0 +1,164 @@
+"""A store's folder: its lock, its names, and which files lie where. Knows nothing of what they hold.
+
+store.lock              held by the one process that has the store
+store.book/             see `Book`; names with a dot are never a stream's
+STREAM/DAY/data.mdb     see `Partition`
+STREAM/DAY/data.mdb.broken-TIME   set aside, since it is proven not to be what LMDB left there
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .errors import StoreInUse, StoreUnreadable, StoreUnwritable
+
+STREAM_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # for fullmatch: `$` would let a line feed pass
+LAST_NS = 9_223_286_400_000_000_000 - 1  # the end of the last whole day that 63 bits can count, 2262-04-10
+_DAY_NAME = re.compile(r"\d{4}-\d\d-\d\d")
+_LOCK, _OLD_LOCK = "store.lock", "lock"
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def day_of(time_ns: int) -> str:
+    """The UTC day that a time belongs to, as its partition is named: `2026-03-02`."""
+    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d")
+
+
+def day_span(day: str) -> tuple[int, int]:
+    """The first and the last nanosecond of a day."""
+    begin = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp())
+    return begin * 1_000_000_000, (begin + 86_400) * 1_000_000_000 - 1
+
+
+def take_folder(folder: Path) -> int:
+    """Locks a store's folder for this process. Returns the lock file's descriptor: closing it gives the folder back.
+
+    Raises:
+        StoreInUse: another process has it.
+        StoreUnwritable: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as exc:
+        raise StoreUnwritable(f"memory.folder {folder} cannot be used: {exc.strerror}") from exc
+    try:
+        _hold(lock, folder)
+        _end_old_lock(folder)
+    except BaseException:
+        os.close(lock)
+        raise
+    with contextlib.suppress(OSError):  # a full disk has no room for our name, but the folder is ours all the same
+        os.truncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+    return lock
+
+
+def day_files(folder: Path) -> list[Path]:
+    """The file of every stream's every day in a store's folder.
+
+    Raises:
+        StoreUnreadable: a folder cannot be looked into, so that days may be missed.
+    """
+    return [day / "data.mdb" for day in _day_folders(folder) if (day / "data.mdb").is_file()]
+
+
+def broken_files(folder: Path, stream: str) -> list[Path]:
+    """What was set aside of a stream's days.
+
+    Raises:
+        StoreUnreadable: as `day_files`.
+    """
+    return [file for day in _days_of(folder / stream) for file in sorted(day.glob("data.mdb.broken-*"))]
+
+
+def set_aside(file: Path) -> Path:
+    """Puts a file that is proven to be broken out of the way, to `data.mdb.broken-TIME`. Returns where it is now."""
+    aside = file.with_name(f"data.mdb.broken-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
+    file.rename(aside)
+    file.with_name("index").unlink(missing_ok=True)
+    return aside
+
+
+def shut_others_out(folder: Path) -> list[str]:
+    """Takes other users' rights to a store's folders and files. Returns what was done or could not be, in sentences."""
+    changed, failed = 0, ""
+    for path in _everything(folder):
+        try:
+            mode = stat.S_IMODE(path.lstat().st_mode)
+            if mode & _OTHERS and not path.is_symlink():
+                path.chmod(mode & ~_OTHERS)
+                changed += 1
+        except OSError as exc:
+            failed = failed or f"{path} can be read by other users: {exc.strerror}; change its rights as its owner"
+    said = [f"{changed} files and folders of {folder} could be read by other users; they cannot any more"]
+    return [*(said if changed else []), *([failed] if failed else [])]
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _hold(lock: int, folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        raise StoreInUse(f"the store {folder} is in use by process {holder}") from exc
+
+
+def _end_old_lock(folder: Path) -> None:
+    """Earlier versions held a file `lock`, where a stream of that name would have its folder."""
+    old = folder / _OLD_LOCK
+    if not old.is_file():
+        return
+    try:
+        handle = os.open(old, os.O_RDWR)
+    except OSError as exc:
+        raise StoreUnwritable(f"{old} cannot be used: {exc.strerror}") from exc
+    try:
+        _hold(handle, folder)
+        old.unlink()
+    finally:
+        os.close(handle)
+
+
+def _day_folders(folder: Path) -> Iterator[Path]:
+    for stream in _folders_in(folder):
+        if STREAM_NAME.fullmatch(stream.name):
+            yield from _days_of(stream)
+
+
+def _days_of(stream_folder: Path) -> list[Path]:
+    return [day for day in _folders_in(stream_folder) if _DAY_NAME.fullmatch(day.name)]
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry) for entry in entries if entry.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as exc:
+        raise StoreUnreadable(
+            f"{folder} cannot be looked into: {exc.strerror}; make it readable to this user, then start again"
+        ) from exc
+
+
+def _everything(folder: Path) -> Iterator[Path]:
+    yield folder
+    for where, folders, files in os.walk(folder):
+        yield from (Path(where, name) for name in (*folders, *files))
