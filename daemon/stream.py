@@ -17,6 +17,7 @@ from ..memory.window import Window
 from ..retrieval.retriever import Retriever
 from ..retrieval.signature import SignatureLayout
 from ..retrieval.timespan import Span
+from .capture.absent import AbsentSource
 from .capture.address import kind_of, mask_credentials
 from .capture.child import CaptureChild
 from .capture.message import Ended, Failed, Frame, Gap, Message, Still
@@ -51,7 +52,10 @@ class Hole(NamedTuple):
 class Stream:
     """Watches a source and remembers it. `step` belongs to the engine's thread; a feeder thread fills the inbox.
 
+    A stream that is not watched is only remembered: it can be asked, expires and can be forgotten as any other.
+
     Args:
+        watched: whether frames are to be read from the source.
         model, tiers: shared by all streams.
         retriever: this stream's own; it is rebuilt here from what the store holds.
         embedding: the image-text model whose space the layout knows, if any.
@@ -77,37 +81,60 @@ class Stream:
         publish: Publish,
         arrived: Callable[[], None],
         foreign_until: int = 0,
+        watched: bool = True,
     ) -> None:
-        self.name, self.config, self.zone = name, config, config.zone()
-        self.retriever = retriever
+        self.name, self.retriever = name, retriever
         signatures = Signatures(name, tiers, layout, model.geometry, foreign_until)
         self.past_days = PastDays(name, tiers, retriever, signatures)
         self.window: Window = model.new_window()
         self._model, self._tiers, self._layout, self._embedding = model, tiers, layout, embedding
         self._publish, self._arrived = publish, arrived
-        self._token_gate = model.token_gate(config.gate_cosine, config.keep_seconds)
-        self._child = CaptureChild(config)
-        self._resumes = kind_of(config.url) in ("file", "scene")
-        self._waits = self._resumes and config.pace == "fast"
-        self._inbox: queue.Queue[Message] = queue.Queue(_LIVE_INBOX if config.pace == "real" else _FILE_INBOX)
-        self._held: Message | None = None
-        self._stopping = threading.Event()
-        self._feeder = threading.Thread(target=self._feed, name=f"feeder-{name}", daemon=True)
         self._log = get_logger("stream").bind(stream=name)
-        self.ended = False
-        self.encode_error = ""
         self.last: BlockInfo | None = None  # the block that a still scene extends
+        self._take_up(config, watched)
         self._restore()
         self._next_id = tiers.store.last_id(name) + 1
         self._hole: Hole | None = None
         if self.last is not None:
             self._hole = Hole(self.last.end_ns, "longwatch was not running", _UNWATCHED_NS)
 
+    def watch(self, config: SourceConfig) -> None:
+        """Begins to watch a stream that was only remembered until now.
+
+        Raises:
+            CaptureError: no source can be made of it.
+            ConfigError: the time zone is none.
+        """
+        self._take_up(config, watched=True)
+        if self.last is not None:
+            self._hole = Hole(self.last.end_ns, "the stream was not watched", _UNWATCHED_NS)
+        self.start()
+
+    def unwatch(self) -> None:
+        """Stops watching; what was remembered stays, and can be asked."""
+        self.stop()
+        self._take_up(self.config, watched=False)
+        self._hole = None
+
+    def _take_up(self, config: SourceConfig, watched: bool) -> None:
+        """Everything that a source brings with it."""
+        self._child: CaptureChild | AbsentSource = CaptureChild(config) if watched else AbsentSource()
+        self.config, self.zone, self.watched = config, config.zone(), watched
+        self._token_gate = self._model.token_gate(config.gate_cosine, config.keep_seconds)
+        self._resumes = kind_of(config.url) in ("file", "scene")
+        self._waits = self._resumes and config.pace == "fast"
+        self._inbox: queue.Queue[Message] = queue.Queue(_LIVE_INBOX if config.pace == "real" else _FILE_INBOX)
+        self._held: Message | None = None
+        self._stopping = threading.Event()
+        self._feeder = self._new_feeder()
+        self.ended = False
+        self.encode_error = ""
+
     def start(self) -> None:
         """Begins to watch, or begins again where the feeder has died."""
-        if not self._feeder.is_alive():
+        if self.watched and not self._feeder.is_alive():
             if self._feeder.ident is not None:
-                self._feeder = threading.Thread(target=self._feed, name=f"feeder-{self.name}", daemon=True)
+                self._feeder = self._new_feeder()
             self._feeder.start()
 
     def stop(self) -> None:
@@ -205,24 +232,29 @@ class Stream:
             time_zone=self.config.time_zone,
         )
 
-    def _feed(self) -> None:
-        while not self._stopping.is_set() and not self._child.over:
-            before = self._child.state
-            message = self._child.next(0.2)
-            if self._child.state != before:
-                self._tell_state()
-            while message is not None and not self._stopping.is_set():
+    def _new_feeder(self) -> threading.Thread:
+        """A thread that knows its own source: one that ends late must not touch what was taken up after it."""
+        own = self._child, self._inbox, self._stopping
+        return threading.Thread(target=self._feed, args=own, name=f"feeder-{self.name}", daemon=True)
+
+    def _feed(self, child: CaptureChild | AbsentSource, inbox: queue.Queue[Message], stopping: threading.Event) -> None:
+        while not stopping.is_set() and not child.over:
+            before = child.state
+            message = child.next(0.2)
+            if child.state != before:
+                self._tell_state(child)
+            while message is not None and not stopping.is_set():
                 try:
-                    self._inbox.put(message, timeout=0.2)
+                    inbox.put(message, timeout=0.2)
                     message = None
                 except queue.Full:
                     continue
                 self._arrived()
 
-    def _tell_state(self) -> None:
-        state, error = self._child.state, self._child.last_error
+    def _tell_state(self, child: CaptureChild | AbsentSource) -> None:
+        state, error = child.state, child.last_error
         self._log.info("capture", state=state, error=error)
-        self._publish(self.name, "state", self._child.last_frame_ns, self._child.last_frame_ns, error or state)
+        self._publish(self.name, "state", child.last_frame_ns, child.last_frame_ns, error or state)
 
     def _take(self) -> Message | None:
         """The next message, or None."""

@@ -1,0 +1,22 @@
+"""`AbsentSource`: what stands in the place of a capture process where a stream is remembered and not watched."""
+
+from __future__ import annotations
+
+from .message import Message
+
+
+class AbsentSource:
+    """A source from which nothing comes. See `CaptureChild` for what the attributes mean."""
+
+    state = "not watched"
+    over = True
+    last_error = ""
+    frames = dropped = restarts = 0
+    last_frame_ns = 0
+
+    def next(self, timeout_seconds: float) -> Message | None:
+        """Nothing, at once."""
+        return None
+
+    def stop(self) -> None:
+        """There is nothing to stop."""
