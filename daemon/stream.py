@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
@@ -17,11 +15,10 @@ from ..memory.window import Window
 from ..retrieval.retriever import Retriever
 from ..retrieval.signature import SignatureLayout
 from ..retrieval.timespan import Span
-from .capture.absent import AbsentSource
-from .capture.address import kind_of, mask_credentials
-from .capture.child import CaptureChild
+from .capture.address import mask_credentials
 from .capture.message import Ended, Failed, Frame, Gap, Message, Still
 from .capture.settings import SourceConfig
+from .inbox import Inbox
 from .log import get_logger
 from .model.image_text import ImageText
 from .model.token_gate import runs
@@ -31,7 +28,6 @@ from .protocol import GapSpan, StreamStatus
 from .signatures import Signatures
 
 Publish = Callable[[str, str, int, int, str], None]
-_LIVE_INBOX, _FILE_INBOX = 4, 64
 _UNWATCHED_NS = 5_000_000_000
 
 
@@ -110,50 +106,44 @@ class Stream:
             self._hole = Hole(self.last.end_ns, "the stream was not watched", _UNWATCHED_NS)
         self.start()
 
-    def unwatch(self) -> None:
-        """Stops watching; what was remembered stays, and can be asked."""
-        self.stop()
+    def unwatch(self) -> Inbox:
+        """Stops watching; what was remembered stays. Returns the inbox, which is still to be stopped."""
+        inbox = self._inbox
         self._take_up(self.config, watched=False)
         self._hole = None
+        return inbox
 
     def _take_up(self, config: SourceConfig, watched: bool) -> None:
         """Everything that a source brings with it."""
-        self._child: CaptureChild | AbsentSource = CaptureChild(config) if watched else AbsentSource()
-        self.config, self.zone, self.watched = config, config.zone(), watched
+        zone = config.zone()
+        self._inbox = Inbox(self.name, config, watched=watched, on_message=self._arrived, on_state=self._tell_state)
+        self.config, self.zone, self.watched = config, zone, watched
         self._token_gate = self._model.token_gate(config.gate_cosine, config.keep_seconds)
-        self._resumes = kind_of(config.url) in ("file", "scene")
-        self._waits = self._resumes and config.pace == "fast"
-        self._inbox: queue.Queue[Message] = queue.Queue(_LIVE_INBOX if config.pace == "real" else _FILE_INBOX)
         self._held: Message | None = None
-        self._stopping = threading.Event()
-        self._feeder = self._new_feeder()
         self.ended = False
         self.encode_error = ""
 
+    def _tell_state(self, time_ns: int, text: str) -> None:
+        self._publish(self.name, "state", time_ns, time_ns, text)
+
     def start(self) -> None:
         """Begins to watch, or begins again where the feeder has died."""
-        if self.watched and not self._feeder.is_alive():
-            if self._feeder.ident is not None:
-                self._feeder = self._new_feeder()
-            self._feeder.start()
+        self._inbox.start()
 
     def stop(self) -> None:
         """Stops watching; what was remembered stays."""
-        self._stopping.set()
-        if self._feeder.ident is not None:
-            self._feeder.join(timeout=5)
-        self._child.stop()
+        self._inbox.stop()
         self.past_days.stop()
 
     @property
     def alive(self) -> bool:
         """Whether the feeder does its work, or has none left."""
-        return self._feeder.is_alive() or self._child.over
+        return self._inbox.alive
 
     @property
     def now_ns(self) -> int:
         """The newest time that the stream knows of."""
-        return max(self._child.last_frame_ns, self.last.end_ns if self.last is not None else 0)
+        return max(self._inbox.child.last_frame_ns, self.last.end_ns if self.last is not None else 0)
 
     def step(self) -> bool:
         """Encodes what has arrived, at most a chunk of frames. Returns whether there was anything."""
@@ -208,7 +198,7 @@ class Stream:
 
     def status(self) -> StreamStatus:
         """The stream as it is now. From any thread."""
-        child, index, hole = self._child, self.retriever.index, self._hole
+        child, index, hole = self._inbox.child, self.retriever.index, self._hole
         first = index.first()
         gaps = [GapSpan(start_ns=gap.start_ns, end_ns=gap.end_ns) for gap in index.gaps()]
         lost = "" if hole is None or hole.frame is None else f"nothing is kept: {hole.reason}"
@@ -232,49 +222,22 @@ class Stream:
             time_zone=self.config.time_zone,
         )
 
-    def _new_feeder(self) -> threading.Thread:
-        """A thread that knows its own source: one that ends late must not touch what was taken up after it."""
-        own = self._child, self._inbox, self._stopping
-        return threading.Thread(target=self._feed, args=own, name=f"feeder-{self.name}", daemon=True)
-
-    def _feed(self, child: CaptureChild | AbsentSource, inbox: queue.Queue[Message], stopping: threading.Event) -> None:
-        while not stopping.is_set() and not child.over:
-            before = child.state
-            message = child.next(0.2)
-            if child.state != before:
-                self._tell_state(child)
-            while message is not None and not stopping.is_set():
-                try:
-                    inbox.put(message, timeout=0.2)
-                    message = None
-                except queue.Full:
-                    continue
-                self._arrived()
-
-    def _tell_state(self, child: CaptureChild | AbsentSource) -> None:
-        state, error = child.state, child.last_error
-        self._log.info("capture", state=state, error=error)
-        self._publish(self.name, "state", child.last_frame_ns, child.last_frame_ns, error or state)
-
     def _take(self) -> Message | None:
         """The next message, or None."""
         if self._held is not None:
             message, self._held = self._held, None
             return message
-        try:
-            return self._inbox.get_nowait()
-        except queue.Empty:
-            return None
+        return self._inbox.take()
 
     def _next(self) -> Message | None:
         """The next message that is worth something, or None. What ends a hole comes behind a gap that tells of it."""
         while (message := self._take()) is not None and self._hole is not None:
             if isinstance(message, Gap):
                 continue  # it lies in the hole
-            hole, until_ns = self._hole, self._child.last_frame_ns
+            hole, until_ns = self._hole, self._inbox.child.last_frame_ns
             if isinstance(message, Frame | Still):
                 until_ns = message.utc_ns
-                if self._resumes and until_ns <= hole.since_ns:
+                if self._inbox.resumes and until_ns <= hole.since_ns:
                     continue  # a file is taken up where it was left
                 if isinstance(message, Still) and hole.frame is not None:  # as the lost one was
                     message = msgspec.structs.replace(hole.frame, utc_ns=until_ns)
@@ -287,7 +250,7 @@ class Stream:
 
     def _let_go(self) -> None:
         """While the memory has no room. A file or scene that follows no clock waits; of all else, frames are lost."""
-        while not self._waits and (message := self._take()) is not None:
+        while not self._inbox.waits and (message := self._take()) is not None:
             if isinstance(message, Ended | Failed):
                 self._held = message
                 return

@@ -1,0 +1,92 @@
+"""`Inbox`: a stream's source, and the thread that takes in what comes from it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+from .capture.absent import AbsentSource
+from .capture.address import kind_of
+from .capture.child import CaptureChild
+from .capture.message import Message
+from .capture.settings import SourceConfig
+from .log import get_logger
+
+_LIVE_MESSAGES, _FILE_MESSAGES = 4, 64
+_STOP_SECONDS = 5
+OnState = Callable[[int, str], None]
+
+
+class Inbox:
+    """Messages of one source, in order. `take` belongs to one thread; a feeder thread fills it.
+
+    Args:
+        watched: whether frames are to be read; else nothing ever comes.
+        on_message: called from the feeder after each message.
+        on_state: called from the feeder with the newest frame's time and what changed, in words.
+
+    Raises:
+        CaptureError: no source can be made of the configuration.
+    """
+
+    def __init__(
+        self, name: str, config: SourceConfig, *, watched: bool, on_message: Callable[[], None], on_state: OnState
+    ) -> None:
+        self.child: CaptureChild | AbsentSource = CaptureChild(config) if watched else AbsentSource()
+        self.resumes = kind_of(config.url) in ("file", "scene")  # a restart goes on where it was left
+        self.waits = self.resumes and config.pace == "fast"  # it follows no clock
+        self._name, self._watched = name, watched
+        self._on_message, self._on_state = on_message, on_state
+        self._messages: queue.Queue[Message] = queue.Queue(_LIVE_MESSAGES if config.pace == "real" else _FILE_MESSAGES)
+        self._stopping = threading.Event()
+        self._feeder = self._new_feeder()
+        self._log = get_logger("stream").bind(stream=name)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the feeder does its work, or has none left."""
+        return self._feeder.is_alive() or self.child.over
+
+    def start(self) -> None:
+        """Begins to take in, or begins again where the feeder has died."""
+        if self._watched and not self._feeder.is_alive():
+            if self._feeder.ident is not None:
+                self._feeder = self._new_feeder()
+            self._feeder.start()
+
+    def stop(self) -> None:
+        """Ends feeder and source; takes some seconds. From any thread."""
+        self._stopping.set()
+        if self._feeder.ident is not None:
+            self._feeder.join(timeout=_STOP_SECONDS)
+        self.child.stop()
+
+    def take(self) -> Message | None:
+        """The next message, or None where there is none now."""
+        try:
+            return self._messages.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _new_feeder(self) -> threading.Thread:
+        return threading.Thread(target=self._feed, name=f"feeder-{self._name}", daemon=True)
+
+    def _feed(self) -> None:
+        while not self._stopping.is_set() and not self.child.over:
+            before = self.child.state
+            message = self.child.next(0.2)
+            if self.child.state != before:
+                self._tell_state()
+            while message is not None and not self._stopping.is_set():
+                try:
+                    self._messages.put(message, timeout=0.2)
+                    message = None
+                except queue.Full:
+                    continue
+                self._on_message()
+
+    def _tell_state(self) -> None:
+        state, error = self.child.state, self.child.last_error
+        self._log.info("capture", state=state, error=error)
+        self._on_state(self.child.last_frame_ns, error or state)
