@@ -26,8 +26,9 @@ from ..retrieval.timespan import Span
 from .answer import Answer
 from .capture.settings import SourceConfig
 from .config import DaemonConfig, convert
-from .errors import StreamExists, StreamUnknown
+from .errors import DaemonError, StreamExists, StreamUnknown
 from .figures import Figures
+from .inbox import Inbox
 from .log import get_logger
 from .model.calibration import Calibration, heads_of
 from .model.image_text import ImageText
@@ -35,6 +36,7 @@ from .model.video_lm import VideoLM
 from .orders import Orders
 from .protocol import Ask, Forget, StatusReply, StreamsAdd, StreamsRemove
 from .refusal import refusal
+from .roster import Plan, Roster
 from .server import Emit
 from .stream import Publish, Stream
 from .stream_orders import AddStream, ForgetTime, RemoveStream
@@ -71,7 +73,7 @@ class Engine:
         self._layout = SignatureLayout(heads, embedding=space, text_tokens=model.prompt.clock_tokens)
         tiers.on_damage = self._tell_damage
         self._streams: dict[str, Stream] = {}  # replaced, never changed in place: other threads look
-        self._closing: dict[str, Stream] = {}  # taken out, and not yet at rest
+        self._stopping_sources: set[str] = set()  # of streams that are watched no more, and not yet at rest
         self._answers: dict[Key, Answer] = {}  # in the order of their turns
         self._lock = threading.Lock()  # over the answers, which the server's thread adds and cancels
         self._something_to_do = threading.Event()
@@ -86,8 +88,9 @@ class Engine:
         self._told_store_error = ""
         self.restarts = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        for name, source in config.streams.items():
-            self._open(name, source)
+        self._roster = Roster(tiers.store.book, config.streams, tiers.store.streams())
+        for name, plan in self._roster.at_start.items():
+            self._open_at_start(name, plan)
 
     @property
     def alive(self) -> bool:
@@ -176,26 +179,35 @@ class Engine:
         """See `Service.forget`."""
         self._orders.put(ForgetTime(self, request, emit))
 
-    def open(self, name: str, config: SourceConfig) -> None:
-        """See `Streams.open`."""
-        if name in self._streams:
+    def watch(self, name: str, config: SourceConfig) -> None:
+        """See `Streams.watch`."""
+        known = self._streams.get(name)
+        if known is not None and known.watched:
             raise StreamExists(f"a stream {name} is there already; remove it first, or take another name")
-        if name in self._closing:
+        if name in self._stopping_sources:
             raise StreamExists(f"the stream {name} is still being stopped; try again in a moment")
-        self._open(name, config).start()
+        if known is None:
+            self._open(name, Plan(config, watched=True)).start()
+        else:
+            known.watch(config)
+        self._turns.append(name)
+        self._roster.watch(name, config)
 
-    def close(self, name: str) -> Stream:
-        """See `Streams.close`."""
-        if name not in self._streams:
+    def unwatch(self, name: str) -> Inbox:
+        """See `Streams.unwatch`."""
+        stream = self._streams.get(name)
+        if stream is None or not stream.watched:
             raise StreamUnknown(self._no_stream(name))
-        stream = self._closing[name] = self._streams[name]
+        self._stopping_sources.add(name)
         self._turns.remove(name)
-        self._streams = {other: stream for other, stream in self._streams.items() if other != name}
-        return stream
+        inbox = stream.unwatch()
+        self._roster.unwatch(name)
+        self._drop_if_empty(stream)
+        return inbox
 
-    def at_rest(self, stream: Stream) -> None:
+    def at_rest(self, name: str) -> None:
         """See `Streams.at_rest`."""
-        self._closing.pop(stream.name, None)
+        self._stopping_sources.discard(name)
 
     def let_go(self, request: Forget) -> list[int]:
         """See `Streams.let_go`."""
@@ -229,7 +241,7 @@ class Engine:
             threads={
                 "engine": self.alive and not self._stuck,
                 "writer": self._tiers.store.healthy,
-                **{f"feeder {stream.name}": stream.alive for stream in streams},
+                **{f"feeder {stream.name}": stream.alive for stream in streams if stream.watched},
             },
             restarts=self.restarts,
             streams=[stream.status() for stream in streams],
@@ -310,6 +322,7 @@ class Engine:
             self._tiers.drop(name, gone)
             if name in self._streams:
                 self._streams[name].forget(gone)
+                self._drop_if_empty(self._streams[name])
             _log.info("day forgotten", stream=name, day=day, blocks=len(gone))
         self._fader.fade(days_to_fade(store.days(), now_ns=now_ns, fade=memory.fade))
 
@@ -323,7 +336,25 @@ class Engine:
     def _tell_damage(self, stream: str, block_id: int, why: str) -> None:
         _log.error("block damaged and left out", stream=stream, block=block_id, error=why)
 
-    def _open(self, name: str, config: SourceConfig) -> Stream:
+    def _open_at_start(self, name: str, plan: Plan) -> None:
+        """A stream of the configuration that cannot be opened ends the start; any other is said and left as it is."""
+        try:
+            stream = self._open(name, plan)
+        except (DaemonError, StorageError) as exc:
+            if name in self._config.streams:
+                raise
+            _log.error("a stream cannot be opened; its memory stays as it is", stream=name, error=str(exc))
+            return
+        if stream.watched:
+            self._turns.append(name)
+
+    def _drop_if_empty(self, stream: Stream) -> None:
+        """A stream that is neither watched nor remembered is no more."""
+        if not stream.watched and not len(stream.retriever.index):
+            self._streams = {name: other for name, other in self._streams.items() if other is not stream}
+            self._roster.forget(stream.name)
+
+    def _open(self, name: str, plan: Plan) -> Stream:
         heads = self._heads
 
         def read_keys(block_id: int) -> torch.Tensor:
@@ -333,7 +364,8 @@ class Engine:
         retriever = make_retriever(self._config.retrieval, self._layout, self._model.geometry, read_keys, embed)
         stream = Stream(
             name,
-            config,
+            plan.source,
+            watched=plan.watched,
             model=self._model,
             tiers=self._tiers,
             retriever=retriever,
@@ -344,19 +376,30 @@ class Engine:
             foreign_until=0 if self._calibration is None else self._calibration.foreign.get(name, 0),
         )
         self._streams = {**self._streams, name: stream}
-        self._turns.append(name)
         return stream
 
     def _stream_for(self, name: str | None) -> Stream:
-        if name is None and len(self._streams) == 1:
-            return next(iter(self._streams.values()))
-        if name is None or name not in self._streams:
-            raise StreamUnknown(self._no_stream(name))
-        return self._streams[name]
+        """The stream of a name; without a name the only one, or the only one that is watched."""
+        streams = self._streams
+        if name is None:
+            watched = [stream for stream in streams.values() if stream.watched]
+            found = watched or list(streams.values())
+            if len(found) == 1:
+                return found[0]
+        elif name in streams:
+            return streams[name]
+        raise StreamUnknown(self._no_stream(name))
 
     def _no_stream(self, name: str | None) -> str:
-        there = ", ".join(sorted(self._streams)) or "none"
-        return f"say which stream; there are: {there}" if name is None else f"no stream {name}; there are: {there}"
+        there = ", ".join(
+            stream.name if stream.watched else f"{stream.name} (not watched)"
+            for _, stream in sorted(self._streams.items())
+        )
+        if name is None:
+            return f"say which stream; there are: {there or 'none'}"
+        if name in self._streams:
+            return f"stream {name} is not watched"
+        return f"no stream {name}; there are: {there or 'none'}"
 
     def _retriever_name(self) -> str:
         name, internal = self._config.retrieval.retriever, "rekv-shared" if self._heads is None else "heads"

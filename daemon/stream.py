@@ -82,13 +82,14 @@ class Stream:
         self.name, self.retriever = name, retriever
         signatures = Signatures(name, tiers, layout, model.geometry, foreign_until)
         self.past_days = PastDays(name, tiers, retriever, signatures)
-        self.window: Window = model.new_window()
         self._model, self._tiers, self._layout, self._embedding = model, tiers, layout, embedding
         self._publish, self._arrived = publish, arrived
         self._log = get_logger("stream").bind(stream=name)
-        self.last: BlockInfo | None = None  # the block that a still scene extends
+        self.window: Window
+        self.last: BlockInfo | None  # the block that a still scene extends
         self._take_up(config, watched)
-        self._restore()
+        self.past_days.restore()
+        self._fill_window()
         self._next_id = tiers.store.last_id(name) + 1
         self._hole: Hole | None = None
         if self.last is not None:
@@ -102,6 +103,7 @@ class Stream:
             ConfigError: the time zone is none.
         """
         self._take_up(config, watched=True)
+        self._fill_window()
         if self.last is not None:
             self._hole = Hole(self.last.end_ns, "the stream was not watched", _UNWATCHED_NS)
         self.start()
@@ -110,6 +112,7 @@ class Stream:
         """Stops watching; what was remembered stays. Returns the inbox, which is still to be stopped."""
         inbox = self._inbox
         self._take_up(self.config, watched=False)
+        self._fill_window()
         self._hole = None
         return inbox
 
@@ -183,7 +186,7 @@ class Stream:
             self.last = None
         if gone.isdisjoint(block.block_id for block in self.window.blocks):
             return
-        old, self.window = self.window, self._model.new_window()
+        old, self.window = self.window, self._model.new_window(self.window.window_tokens)
         for part in old.parts():
             if part.block_id not in gone:
                 self.window.append(*part)
@@ -333,14 +336,14 @@ class Stream:
             self.retriever.index.add(block.info, self.retriever.parts(block.signature))
             self._publish(self.name, "block", start_ns, end_ns, str(block.block_id))
 
-    def _restore(self) -> None:
-        """Rebuilds index and window from what is durable."""
-        self.past_days.restore()
+    def _fill_window(self) -> None:
+        """The newest blocks that fit; where nothing is watched, the newest alone, so that the device keeps its room."""
+        self.window = self._model.new_window(None if self.watched else 0)
         fitting: list[Block] = []
-        room = self._model.config.window_tokens
-        for info in reversed(self.retriever.index.newest(room)):
+        room = self.window.window_tokens
+        for info in reversed(self.retriever.index.newest(max(room, 1))):
             room -= info.tokens
-            if room < 0:
+            if room < 0 and fitting:
                 break
             try:
                 fitting += self._tiers.fetch(self.name, [info.block_id])

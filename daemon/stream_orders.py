@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .capture.settings import SourceConfig
+from .inbox import Inbox
 from .orders import Order
 from .protocol import Done, Forget, Forgotten, Reply, StreamsAdd, StreamsRemove
-from .stream import Stream
 
 Emit = Callable[[Reply], None]
 
@@ -16,22 +16,22 @@ Emit = Callable[[Reply], None]
 class Streams(Protocol):
     """What the engine does for these orders. All but `at_rest` and `erase` belong to its thread."""
 
-    def open(self, name: str, config: SourceConfig) -> None:
-        """Watches one more stream.
+    def watch(self, name: str, config: SourceConfig) -> None:
+        """Watches one more stream, now and after every start.
 
         Raises:
-            StreamExists: the name is taken.
+            StreamExists: a stream of this name is watched.
         """
 
-    def close(self, name: str) -> Stream:
-        """Takes a stream out of the turns; whoever called stops it.
+    def unwatch(self, name: str) -> Inbox:
+        """Watches a stream no more; whoever called stops what it was read with. Its memory can still be asked.
 
         Raises:
-            StreamUnknown: no stream has this name.
+            StreamUnknown: no stream of this name is watched.
         """
 
-    def at_rest(self, stream: Stream) -> None:
-        """A closed stream has stopped, and its name may be taken again. From any thread."""
+    def at_rest(self, name: str) -> None:
+        """What a stream was read with has stopped, and it may be watched again. From any thread."""
 
     def let_go(self, request: Forget) -> list[int]:
         """From here on nothing finds the blocks of a time. Returns their ids."""
@@ -49,7 +49,7 @@ class AddStream(Order):
 
     def run(self) -> None:
         """Opens it."""
-        self._streams.open(self._name, self._config)
+        self._streams.watch(self._name, self._config)
 
     def finish(self) -> Reply:
         """Done."""
@@ -67,14 +67,14 @@ class RemoveStream(Order):
 
     def run(self) -> None:
         """Takes it out of the turns."""
-        self._closed = self._streams.close(self._name)
+        self._inbox = self._streams.unwatch(self._name)
 
     def finish(self) -> Reply:
         """Stops it."""
         try:
-            self._closed.stop()
+            self._inbox.stop()
         finally:
-            self._streams.at_rest(self._closed)
+            self._streams.at_rest(self._name)
         return Done(request_id=self.request_id)
 
 

@@ -164,5 +164,45 @@ def test_streams_come_and_go_while_the_daemon_runs_and_share_the_model(tmp_path:
         assert sorted(s.name for s in status.streams) == ["a", "b"]
         assert all(s.blocks > 5 for s in status.streams)
         daemon.client.remove_stream("a")
-        assert [s.name for s in daemon.client.status().streams] == ["b"]
-        assert daemon.client.ask("is the door open now?").text in ("yes", "no")
+        assert {s.name: s.state for s in daemon.client.status().streams} == {"a": "not watched", "b": "ended"}
+        assert daemon.client.ask("is the door open now?").stream == "b"  # the only one that is watched
+
+
+def test_a_stream_added_while_running_is_watched_again_after_a_kill(tmp_path: Path) -> None:
+    with DaemonProcess(tmp_path, "") as daemon:
+        url = "scene://?seed=11&busy=0.5&start=2026-03-02T14:00:00"
+        daemon.client.add_stream("garden", url=url, fps=2.0, pace="fast", time_zone="America/New_York")
+        before = daemon.wait(lambda s: s.streams[0].durable_id > 20).streams[0]
+        daemon.kill()
+        daemon.start()
+        after = daemon.wait(lambda s: s.streams[0].last_ns > before.last_ns).streams[0]
+        assert (after.name, after.time_zone) == ("garden", "America/New_York")
+        assert after.blocks > before.durable_id
+
+
+def test_what_a_removed_stream_saw_is_asked_and_forgotten_also_after_a_restart(tmp_path: Path) -> None:
+    stream = dict(url="scene://?seed=11&busy=0.5&minutes=3&start=2026-03-02T14:00:00", pace="fast")
+    come = next(visit.name for visit in SCENE.visits(20, 150))
+    with DaemonProcess(tmp_path, "") as daemon:
+        daemon.client.add_stream("yard", **stream, time_zone="America/New_York")
+        blocks = daemon.wait(lambda s: s.streams[0].state == "ended").streams[0].blocks
+        daemon.client.remove_stream("yard")
+        with pytest.raises(Refused, match="stream yard is not watched"):
+            daemon.client.remove_stream("yard")
+        answer = daemon.client.ask(f"did a {come} appear?")
+        assert (answer.text, bool(answer.recalled)) == ("yes", True)
+        daemon.stop()
+        daemon.start()
+        (found,) = daemon.client.status().streams
+        assert (found.state, found.blocks, found.time_zone) == ("not watched", blocks, "America/New_York")
+        again = daemon.client.ask(f"did a {come} appear?", stream="yard")
+        assert (again.text, again.recalled) == (answer.text, answer.recalled)
+        assert daemon.client.ask("is the door open now?").evidence  # from the newest picture, never from nothing
+        # Watched again, it goes on where it was left: all of it was seen.
+        daemon.client.add_stream("yard", **stream)
+        assert daemon.wait(lambda s: s.streams[0].state == "ended").streams[0].blocks == blocks
+        daemon.client.remove_stream("yard")
+        assert daemon.client.forget("yard", None, None) == blocks
+        daemon.stop()
+        daemon.start()
+        assert all(not stream.blocks for stream in daemon.client.status().streams)

@@ -66,8 +66,12 @@ class VideoLM:
         name = str(EMBEDDED) if config.name == "embedded" else config.name
         return cls(LlavaOnevision(name, device, dtype), config, device, dtype)
 
-    def new_window(self) -> Window:
-        """An empty window behind the sink, whose keys and values are computed once."""
+    def new_window(self, window_tokens: int | None = None) -> Window:
+        """An empty window behind the sink, whose keys and values are computed once.
+
+        Args:
+            window_tokens: what it may hold; as configured where it is None.
+        """
         if self._sink is None:
             nothing = torch.empty(
                 self.geometry.layers, self.geometry.kv_heads, 0, self.geometry.head_dim, device=self.device
@@ -85,7 +89,7 @@ class VideoLM:
             )
             self._run(self._embed(ids)[None], layout)
             self._sink = (torch.cat(layout.keys), torch.cat(layout.values))
-        return Window(*self._sink, self.config.window_tokens)
+        return Window(*self._sink, self.config.window_tokens if window_tokens is None else window_tokens)
 
     def token_gate(self, cosine: float, whole_seconds: float) -> TokenGate | None:
         """A stream's own gate for its visual tokens; None at a cosine of 1, which keeps all."""
