@@ -39,6 +39,7 @@ from longwatch.retrieval.retriever import Hit, Query, Retriever, make_retriever
 from longwatch.retrieval.retrievers.rekv import RekvRetriever, by_layers
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
+from longwatch.retrieval.steps import finished
 from longwatch.retrieval.timespan import Span
 
 RETRIEVERS = ("recent", "uniform", "rekv", "rekv-shared", "heads", "hybrid", "daemon", "oracle")
@@ -133,7 +134,7 @@ class Bench:
         stream.retriever = retriever
         try:
             recall = Recall(stream, self.rig.model, self.rig.tiers, self.rig.retrieval)
-            return [hit.info for hit in recall.rank(recall.query(question.text), span)]
+            return [hit.info for hit in finished(recall.rank(question.text, span))]
         finally:
             stream.retriever = self.own
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,8 +15,10 @@ from ..memory.tiers import Tiers
 from ..retrieval.retriever import Hit
 from ..retrieval.retrievers.rekv import RekvRetriever
 from ..retrieval.settings import RetrievalConfig
+from ..retrieval.steps import Steps
 from ..retrieval.timespan import Span
 from . import wholespan
+from .elsewhere import Elsewhere
 from .evidence import Said, evidence_of, explanation_of, use_of, watched
 from .model.attention import GrowingLayout
 from .model.calibration import Calibration, heads_of
@@ -28,6 +31,7 @@ from .stream import Stream
 from .when import When, clock, when
 
 _TOKENS_A_STEP = 4
+Turns: TypeAlias = Generator[Elsewhere[Any] | None, None, None]
 
 
 class Answer:
@@ -61,8 +65,21 @@ class Answer:
         self._stopped = "end"
         self.steps = self._steps()
 
-    def _steps(self) -> Iterator[None]:
+    @property
+    def begun(self) -> bool:
+        """Whether some of it has been said: then it ends by itself where it is cancelled."""
+        return bool(self._log_probs)
+
+    def stop(self) -> None:
+        """Ends it before a word was said."""
+        self.steps.close()
+        self._stopped = "cancelled"
+        self._end(When(self.request.question, None), [], [Said("", [], {})])
+
+    def _steps(self) -> Turns:
         """The whole life; each `next` is a short piece of work on the engine's thread.
+
+        What it gives is what must be done elsewhere before the next step, or None.
 
         Raises:
             TimeSpanError: the question's time span is impossible.
@@ -70,9 +87,9 @@ class Answer:
         """
         # 1. What time it is about.
         recall = Recall(self._stream, self._model, self._tiers, self._config)
-        asked = when(self.request, self._stream, recall)
+        asked = yield from when(self.request, self._stream, recall)
         self._mark("time")
-        yield
+        yield None
         # 2. Which blocks bear on it, back before the model's eyes; tokens, and what they rest on.
         hits: list[Hit] = []
         shown = recall.blocks(asked.span) if asked.span is not None else []
@@ -83,34 +100,33 @@ class Answer:
         elif 0 < recall.room(shown) < len(shown) and wholespan.asks_for_all(asked.question):
             said = yield from self._part_by_part(recall, shown, asked.question)
         else:
-            hits = [] if asked.present else recall.rank(recall.query(asked.question), asked.span)
+            hits = [] if asked.present else (yield from recall.rank(asked.question, asked.span))
             self._mark("rank")
-            yield
+            yield None
             said = [(yield from self._at_once(recall, hits, asked))]
         self._mark("reduce" if len(said) > 1 else "rest")
         self._end(asked, hits, said)
 
-    def _at_once(self, recall: Recall, hits: list[Hit], asked: When) -> Generator[None, None, Said]:
+    def _at_once(self, recall: Recall, hits: list[Hit], asked: When) -> Steps[Said]:
         """One context: `sink | recalled | window`."""
-        seen = recall.fetch([hit.info for hit in recall.fitting(hits, asked.span)])
-        seen += recall.recent(asked.span, anything_recalled=bool(seen))
+        seen = yield from recall.gather(hits, asked.span)
         return (yield from self._say(recall, seen, asked.question, aloud=True))
 
-    def _layer_by_layer(self, recall: Recall, retriever: RekvRetriever, asked: When) -> Generator[None, None, Said]:
+    def _layer_by_layer(self, recall: Recall, retriever: RekvRetriever, asked: When) -> Steps[Said]:
         """ReKV's way: each layer has its own blocks, whose use is in how many layers they stand."""
         ids = self._model.prompt.question_ids(asked.question)
         by_layer = recall.by_layer(retriever, asked.span)
-        context = by_layer.context(ids)
-        yield
+        context = yield from by_layer.context(ids)
         text = yield from self._decode(context, ids, aloud=True)
         use = {hit.info.block_id: hit.score for hit in by_layer.hits}
         return Said(text, [recalled(block, "ram") for block in by_layer.blocks], use)
 
-    def _part_by_part(self, recall: Recall, shown: list[BlockInfo], question: str) -> Generator[None, None, list[Said]]:
+    def _part_by_part(self, recall: Recall, shown: list[BlockInfo], question: str) -> Steps[list[Said]]:
         """All of a time that one context cannot hold: asked of each part, and reduced to one answer, said aloud."""
         said, notes = [], []
         for part in wholespan.parts(shown, recall.room(shown), self._config.span_passes):
-            said.append((yield from self._say(recall, recall.fetch(part), question, aloud=False)))
+            seen = yield from recall.fetch(part)
+            said.append((yield from self._say(recall, seen, question, aloud=False)))
             notes.append(wholespan.Note(part[0].start_ns, part[-1].end_ns, said[-1].text))
         prompt = wholespan.as_prompt(question, notes, self._stream.zone)
         if self._model.prompt.can_read(prompt):
@@ -129,7 +145,7 @@ class Answer:
         self.emit(Delta(request_id=self.request.request_id, text=text))
         return Said(text, [], {})
 
-    def _say(self, recall: Recall, seen: list[Seen], question: str, *, aloud: bool) -> Generator[None, None, Said]:
+    def _say(self, recall: Recall, seen: list[Seen], question: str, *, aloud: bool) -> Steps[Said]:
         """The question answered behind some blocks."""
         self._mark("fetch")
         context = recall.lay_out(seen)
@@ -141,7 +157,7 @@ class Answer:
         self._mark("decode")
         return Said(text, seen, use_of(seen, self._stream.window.sink_tokens, context.attended(laid_out)))
 
-    def _decode(self, context: GrowingLayout, ids: list[int], *, aloud: bool) -> Generator[None, None, str]:
+    def _decode(self, context: GrowingLayout, ids: list[int], *, aloud: bool) -> Steps[str]:
         """Prefills a question and decodes, a few tokens a step."""
         request, detokenizer = self.request, self._model.detokenizer()
         generator = torch.Generator(device=self._model.device).manual_seed(request.seed)
@@ -151,10 +167,10 @@ class Answer:
             self._log_probs.append(float(logits.float().log_softmax(-1)[token]))
             return token
 
+        logits = yield from self._model.prefill_in_steps(context, ids)
         self._stopped = "length"
-        for count, token in enumerate(
-            itertools.islice(self._model.generate(context, ids, choose), request.max_tokens), 1
-        ):
+        decoded = self._model.decode(context, logits, choose)
+        for count, token in enumerate(itertools.islice(decoded, request.max_tokens), 1):
             self._first_token = self._first_token or time.perf_counter()
             if token in self._model.stop_ids or self.cancelled:
                 self._stopped = "cancelled" if self.cancelled else "end"

@@ -24,6 +24,7 @@ from ..retrieval.retriever import make_retriever
 from ..retrieval.signature import SignatureLayout
 from ..retrieval.timespan import Span
 from .answer import Answer
+from .answers import Answers, Key
 from .capture.settings import SourceConfig
 from .config import DaemonConfig, convert
 from .errors import DaemonError, StreamExists, StreamUnknown
@@ -35,7 +36,6 @@ from .model.image_text import ImageText
 from .model.video_lm import VideoLM
 from .orders import Orders
 from .protocol import Ask, Forget, StatusReply, StreamsAdd, StreamsRemove
-from .refusal import refusal
 from .roster import Plan, Roster
 from .server import Emit
 from .stream import Publish, Stream
@@ -45,7 +45,6 @@ _RETENTION_SECONDS = 60.0
 _IDLE_SECONDS = 0.5
 _STUCK_SECONDS = 30.0
 _log = get_logger("engine")
-Key = tuple[bytes, str]
 
 
 class Engine:
@@ -74,9 +73,8 @@ class Engine:
         tiers.on_damage = self._tell_damage
         self._streams: dict[str, Stream] = {}  # replaced, never changed in place: other threads look
         self._stopping_sources: set[str] = set()  # of streams that are watched no more, and not yet at rest
-        self._answers: dict[Key, Answer] = {}  # in the order of their turns
-        self._lock = threading.Lock()  # over the answers, which the server's thread adds and cancels
         self._something_to_do = threading.Event()
+        self._answers = Answers(self._something_to_do.set)
         self._orders = Orders(self._something_to_do.set)
         self._figures = Figures(tiers.store)
         self._turns: deque[str] = deque()
@@ -155,16 +153,11 @@ class Engine:
             calibration=self._calibration,
             emit=emit,
         )
-        with self._lock:
-            self._answers[key] = answer
-        self._something_to_do.set()
+        self._answers.add(key, answer)
 
     def cancel(self, key: Key) -> None:
         """See `Service.cancel`."""
-        with self._lock:
-            answer = self._answers.get(key)  # once: the engine takes finished answers out meanwhile
-            if answer is not None:
-                answer.cancelled = True
+        self._answers.cancel(key)
 
     def add_stream(self, request: StreamsAdd, emit: Emit) -> None:
         """See `Service.add_stream`."""
@@ -271,7 +264,7 @@ class Engine:
     def _turn(self) -> bool:
         """One order, one step of an answer, one of a stream, and retention when it is due."""
         obeyed = self._orders.run_next()
-        answered = self._step_answer()
+        answered = self._answers.step()
         encoded = self._step_stream()
         if time.monotonic() >= self._retention_at:
             self._retention_at = time.monotonic() + _RETENTION_SECONDS
@@ -279,21 +272,6 @@ class Engine:
             for stream in self._streams.values():
                 stream.past_days.keep()
         return obeyed or answered or encoded
-
-    def _step_answer(self) -> bool:
-        """Gives the next answer in turn one step."""
-        with self._lock:
-            key = next(iter(self._answers), None)
-            if key is None:
-                return False
-            answer = self._answers[key] = self._answers.pop(key)
-        try:
-            next(answer.steps)
-        except StopIteration:
-            self._answers.pop(key)
-        except Exception as exc:  # costs the one who asked an answer, and nobody else
-            self._answers.pop(key).emit(refusal(key[1], exc, "the answer"))
-        return True
 
     def _step_stream(self) -> bool:
         """Gives the next stream in turn that has something to do one step."""

@@ -8,6 +8,7 @@ DaemonError
 ├── StreamExists      a stream of this name is there already
 ├── QuestionRefused   a question is empty, too long, or about an impossible time
 ├── Busy              too many questions at once
+├── DeviceFull        the device has no memory left for a piece of work
 └── BadMessage        bytes on the socket that are no message of ours
 """
 
@@ -58,6 +59,12 @@ class Busy(DaemonError):
     """Too many questions at once."""
 
     code = "busy"
+
+
+class DeviceFull(DaemonError):
+    """The device has no memory left for a piece of work; it may have some again soon."""
+
+    code = "device_memory"
 
 
 class BadMessage(DaemonError):

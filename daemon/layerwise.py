@@ -13,6 +13,7 @@ from torch import Tensor
 from ..memory.block import Block, BlockInfo, Places
 from ..retrieval.retriever import Hit
 from ..retrieval.retrievers.rekv import by_layers
+from ..retrieval.steps import Steps
 from .model.attention import Context, LayerwiseContext
 from .model.video_lm import VideoLM
 
@@ -30,7 +31,7 @@ class LayerwiseRecall:
 
     Args:
         sink: stands first.
-        recent: stands behind the recalled blocks.
+        recent: stands behind the recalled blocks; its own copy, as the window may change between the steps.
         rank: the blocks to recall for a layer, from its queries `[Hq, T, D]`.
         fetch: a block, or None where it cannot be read.
     """
@@ -48,7 +49,7 @@ class LayerwiseRecall:
         self._rankings: list[list[Hit]] = []
         self._fetched: dict[int, Block | None] = {}  # most are recalled by several layers
 
-    def context(self, question_ids: Sequence[int]) -> LayerwiseContext:
+    def context(self, question_ids: Sequence[int]) -> Steps[LayerwiseContext]:
         """Runs the question through the model. Returns what each layer recalled, laid out to stand before it."""
         return self._model.ask_by_layer(question_ids, self._lay_out)
 

@@ -10,9 +10,10 @@ from ..memory.block import Block, BlockInfo, Places
 from ..memory.errors import BlockNotFound, CorruptBlock
 from ..memory.tiers import Tiers
 from ..retrieval.budget import over_span, within_budget
-from ..retrieval.retriever import Hit, Query
+from ..retrieval.retriever import Hit, Query, Stepwise
 from ..retrieval.retrievers.rekv import RekvRetriever
 from ..retrieval.settings import RetrievalConfig
+from ..retrieval.steps import Pace, Steps, finished
 from ..retrieval.timespan import Span
 from .layerwise import LayerwiseRecall, Part
 from .log import get_logger
@@ -49,19 +50,25 @@ class Recall:
 
     def __init__(self, stream: Stream, model: VideoLM, tiers: Tiers, config: RetrievalConfig) -> None:
         self._stream, self._model, self._tiers, self._config = stream, model, tiers, config
-        self.in_window = frozenset(block.block_id for block in stream.window.blocks)
+        self.in_window = frozenset[int]()  # when the last ranking began, which leaves them out
 
-    def query(self, text: str) -> Query:
+    def rank(self, text: str, span: Span | None) -> Steps[list[Hit]]:
+        """Blocks outside the window for a question, best first."""
+        self.in_window = self._window_ids()
+        query = yield from self._query(text)
+        retriever = self._stream.retriever
+        if isinstance(retriever, Stepwise):
+            return (yield from retriever.rank_in_steps(query, span, self.in_window))
+        return retriever.rank(query, span, self.in_window)
+
+    def _query(self, text: str) -> Steps[Query]:
         """The question run through the model as far as the retriever wants it, and a blank one beside it."""
         last_layer = self._stream.retriever.last_layer
         if last_layer == -1:
             return Query(text)
         questions = [self._model.prompt.question_ids(words) for words in (text, BLANK)]
-        return Query(text, *self._model.ask(self._stream.window, questions, last_layer))
-
-    def rank(self, query: Query, span: Span | None) -> list[Hit]:
-        """Blocks outside the window, best first."""
-        return self._stream.retriever.rank(query, span, self.in_window)
+        asked, blank = yield from self._model.ask_in_steps(self._stream.window, questions, last_layer)
+        return Query(text, asked, blank)
 
     def blocks(self, span: Span) -> list[BlockInfo]:
         """Every block that shows something of a time, in order of arrival, those in the window too."""
@@ -80,16 +87,37 @@ class Recall:
         largest = max((info.tokens for info in infos), default=1)
         return min(self._config.span_blocks, max(1, self._config.recall_tokens // largest))
 
-    def fetch(self, infos: list[BlockInfo]) -> list[Seen]:
+    def fetch(self, infos: list[BlockInfo]) -> Steps[list[Seen]]:
         """Blocks from the memory in time order; a damaged one is left out and said so."""
+        found, pace = list[Seen](), Pace()
         with self._tiers.pinned(self._stream.name, [info.block_id for info in infos]):
-            found = [seen for info in infos if (seen := self._one(info)) is not None]
-        return sorted(found, key=lambda seen: (seen.info.start_ns, seen.info.block_id))
+            for info in infos:
+                if pace.over:
+                    yield
+                    pace.begin()
+                if (seen := self._one(info)) is not None:
+                    found.append(seen)
+        return sorted(found, key=_in_time)
+
+    def gather(self, hits: list[Hit], span: Span | None) -> Steps[list[Seen]]:
+        """What stands before a question: what of a ranking is recalled, and the window as it is once that is there.
+
+        The window moves on while blocks are ranked and fetched. One that was ranked and has come into it stands once;
+        one that was not ranked, as it stood in the window then, and has left it, is fetched too.
+        """
+        recalled = yield from self.fetch([hit.info for hit in self.fitting(hits, span)])
+        left = self._stream.retriever.index.by_id(sorted(self.in_window - self._window_ids()))
+        of_then = [info for info in left if span is None or span.touches(info.start_ns, info.end_ns)]
+        window = self._window_ids()
+        recalled = [block for block in recalled if block.info.block_id not in window] + finished(self.fetch(of_then))
+        recalled.sort(key=_in_time)
+        return recalled + self.recent(span, anything_recalled=bool(recalled))
 
     def recent(self, span: Span | None, *, anything_recalled: bool) -> list[Seen]:
         """The window's blocks that bear on the question: all of them, or where it names a time, those of that time.
 
-        Where the memory holds nothing of that time, the window stands for what there is.
+        Views: valid until the window's next append. Where the memory holds nothing of that time, the window stands for
+        what there is.
         """
         window = self._stream.window
         known = self._stream.retriever.index.by_id([block.block_id for block in window.blocks])
@@ -112,14 +140,19 @@ class Recall:
 
     def by_layer(self, retriever: RekvRetriever, span: Span | None) -> LayerwiseRecall:
         """As `rank`, `fitting` and `fetch`, for each layer when its turn comes."""
+        self.in_window = self._window_ids()
         infos = retriever.index.infos(span) if span else []
         recent = self.recent(span, anything_recalled=any(info.block_id not in self.in_window for info in infos))
 
         def rank(layer: int, queries: Tensor) -> list[Hit]:
             return self.fitting(retriever.rank_layer(layer, queries, span, self.in_window), span)
 
-        parts = [Part(block.keys, block.values, block.places) for block in recent]
+        # Copies: the question goes through the model in many steps, and the window's own are moved meanwhile.
+        parts = [Part(block.keys.clone(), block.values.clone(), block.places) for block in recent]
         return LayerwiseRecall(self._model, Part(*self._stream.window.sink), parts, rank, self._block)
+
+    def _window_ids(self) -> frozenset[int]:
+        return frozenset(block.block_id for block in self._stream.window.blocks)
 
     def _one(self, info: BlockInfo) -> Seen | None:
         tier = "ram" if self._tiers.in_ram(self._stream.name, info.block_id) else "disk"
@@ -132,6 +165,10 @@ class Recall:
         except (CorruptBlock, BlockNotFound) as exc:  # or forgotten since it was ranked
             _log.warning("block left out", stream=self._stream.name, error=str(exc))
             return None
+
+
+def _in_time(block: Seen) -> tuple[int, int]:
+    return block.info.start_ns, block.info.block_id
 
 
 def recalled(block: Block, tier: str) -> Seen:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Generator
 from datetime import datetime, tzinfo
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from ..retrieval.anchor import Anchor
 from ..retrieval.reference import named_span, understand
 from ..retrieval.retriever import Hit
 from ..retrieval.timespan import SECOND_NS, Span
+from .elsewhere import Elsewhere
 from .protocol import Ask
 from .recall import Recall
 from .stream import Stream
@@ -17,6 +20,8 @@ from .stream import Stream
 AROUND_NS = 300 * SECOND_NS  # how far "before the van came" reaches
 _VISIT_NS = 30 * SECOND_NS  # hits that lie closer together show one event
 _LOOKED_AT = 8
+_READING_SECONDS = 10.0  # a hundred times what the longest question takes
+_T = TypeVar("_T")
 
 
 class When(NamedTuple):
@@ -38,27 +43,36 @@ class When(NamedTuple):
     present: bool = False
 
 
-def when(request: Ask, stream: Stream, recall: Recall) -> When:
+def when(request: Ask, stream: Stream, recall: Recall) -> Generator[Elsewhere[Any] | None, None, When]:
     """The time that the client gave, in numbers or words, else what the question says.
+
+    Words are read on another thread: dates in words, and patterns over a long text, take time.
 
     Raises:
         TimeSpanError: it is impossible.
+        QuestionRefused: its words took too long to read.
     """
     question = request.question
     if request.since_ns is not None or request.until_ns is not None:
         return When(question, Span(request.since_ns, request.until_ns))
     if request.time:
-        return When(question, named_span(request.time, stream.now_ns, stream.zone), request.time)
-    read = understand(question, stream.now_ns, stream.zone)
+        span = yield from _elsewhere(partial(named_span, request.time, stream.now_ns, stream.zone))
+        return When(question, span, request.time)
+    read = yield from _elsewhere(partial(understand, question, stream.now_ns, stream.zone))
     if read.anchor is None:
         return When(question, read.span, read.words, present=read.present and read.span is None)
-    seen = _visit(recall.rank(recall.query(read.anchor.event), read.span))
+    seen = _visit((yield from recall.rank(read.anchor.event, read.span)))
     if seen is None:
         return When(question, read.span, read.words, read.anchor.event)
     span = _beside(read.anchor, seen)
     between = " and ".join(clock(time_ns, stream.zone)[11:] for time_ns in span if time_ns is not None)
     clause = re.compile(rf"\b\w+ {re.escape(read.anchor.event)}", re.IGNORECASE)
     return When(clause.sub(f"between {between}", question), span, read.words, read.anchor.event, seen)
+
+
+def _elsewhere(work: Callable[[], _T]) -> Generator[Elsewhere[Any], None, _T]:
+    too_long = f"the time in the question was not read within {_READING_SECONDS:.0f} s; give it as since and until"
+    return Elsewhere(work, seconds=_READING_SECONDS, too_long=too_long).result()
 
 
 def clock(time_ns: int, zone: tzinfo) -> str:

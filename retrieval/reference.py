@@ -15,6 +15,7 @@ from .timereader import TimeReader
 from .timespan import SECOND_NS, Span
 from .timewords import terms
 
+_MOST_TIMES = 16  # more are no question, and each takes a millisecond or more to read
 _GAP = len(", until ")  # between two times that belong together
 
 
@@ -41,11 +42,15 @@ def understand(question: str, now_ns: int, zone: tzinfo = UTC) -> Reference:
     of 14:10. A time that clocks showed twice is both.
 
     Raises:
-        TimeSpanError: no clock or calendar shows it, it has not been yet, or the span ends before it begins.
+        TimeSpanError: no clock or calendar shows it, it has not been yet, or the span ends before it begins; or there
+            are too many times in it.
     """
     sentence = _plain(question)
+    named = terms(sentence)
+    if len(named) > _MOST_TIMES:
+        raise TimeSpanError(f"the question names {len(named)} times; name {_MOST_TIMES} at most")
     reader = TimeReader(LocalTime(now_ns, zone))
-    said = moments(sentence, terms(sentence), reader)
+    said = moments(sentence, named, reader)
     event = clause(sentence, [(moment.start, moment.end) for moment in said])
     if event is not None and any(m.is_clock and event.start <= m.start < event.end for m in said):
         # "after the van came at 14:05" needs no second look.

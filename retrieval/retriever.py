@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 import torch
@@ -13,6 +13,7 @@ from ..memory.block import BlockInfo, Geometry
 from .index import Found, SignatureIndex
 from .settings import RetrievalConfig
 from .signature import SignatureLayout
+from .steps import Steps
 from .timespan import Span
 
 ReadKeys = Callable[[int], Tensor]
@@ -56,6 +57,14 @@ class Retriever(Protocol):
             span: only blocks that it touches; None is all time.
             exclude: ids that stand in the context anyway.
         """
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """A retriever whose ranking takes so long that others must have turns in between."""
+
+    def rank_in_steps(self, query: Query, span: Span | None, exclude: Collection[int]) -> Steps[list[Hit]]:
+        """As `Retriever.rank`."""
 
 
 def make_retriever(

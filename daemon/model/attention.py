@@ -300,29 +300,52 @@ class LayerwiseContext:
         layer 1   sink | b d   | window | question       what they attended to there
 
     Args:
-        lay_out: a layer's own context, a `Context` of that layer alone, from its queries `[Hq, T, D]`, unrotated; asked
-            for in the first forward, whose tokens must be the whole question. Without `finish` it leaves no token.
+        lay_out: a layer's own context, a `Context` of that layer alone, from the whole question's queries
+            `[Hq, T, D]`, unrotated.
     """
 
     def __init__(self, lay_out: Callable[[int, Tensor], Context]) -> None:
         self._lay_out = lay_out
         self._layers: list[Context] = []
-        self._pending = 0
+
+    def choose(self, layer: int, queries: Tensor) -> Context:
+        """Lays out the next layer's own context, behind which the question is still to run."""
+        assert layer == len(self._layers), f"layer {layer} cannot choose before layer {len(self._layers)} has"
+        self._layers.append(self._lay_out(layer, queries))
+        return self._layers[layer]
 
     def begin(self, tokens: int) -> None:
         """See `Context.begin`."""
-        self._pending = tokens
         for context in self._layers:
             context.begin(tokens)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """See `Layout.attend`; B is 1."""
-        if layer == len(self._layers):
-            self._layers.append(self._lay_out(layer, query[0]))
-            self._layers[layer].begin(self._pending)
         return self._layers[layer].attend(0, query, key, value, scaling)
 
     def finish(self) -> None:
         """See `Context.finish`."""
         for context in self._layers:
             context.finish()
+
+
+class OneLayer:
+    """A context of one layer alone as the layout of a forward through that layer, whatever its number."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """See `Layout.attend`; B is 1."""
+        return self._context.attend(0, query, key, value, scaling)
+
+
+class QueriesOnly:
+    """Takes a layer's queries `[Hq, T, D]`, unrotated, and attends to nothing: what comes out of the layer is void."""
+
+    query: Tensor
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """See `Layout.attend`; B is 1."""
+        self.query = query[0]
+        return torch.zeros_like(query)

@@ -7,15 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_COLDEST = 1e-30  # float32 holds nothing much smaller; there only the likeliest tokens have a chance
+
 
 def sample(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator | None) -> int:
     """The next token from logits `[vocabulary]`; temperature 0 is greedy. Nucleus sampling: arXiv 1904.09751."""
     if temperature <= 0:
         return int(logits.argmax())
-    ranked, order = torch.softmax(logits.float() / temperature, -1).sort(descending=True)
+    below_best = logits.float() - logits.max()  # so that a small temperature gives minus infinity and never infinity
+    ranked, order = torch.softmax(below_best / max(temperature, _COLDEST), -1).sort(descending=True)
     before = ranked.cumsum(-1) - ranked
-    ranked = ranked.masked_fill(before >= top_p, 0.0)
-    return int(order[torch.multinomial(ranked, 1, generator=generator)])
+    outside = before >= top_p
+    outside[0] = False  # the likeliest stands in every nucleus, however small
+    return int(order[torch.multinomial(ranked.masked_fill(outside, 0.0), 1, generator=generator)])
 
 
 class Detokenizer:

@@ -17,7 +17,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         dtype: `auto` takes bfloat16 where the device is fast at it, else float32.
         window_tokens: the newest tokens that a frame and a question always see.
         chunk_frames: frames prefilled at once, at most.
-        chunk_tokens: question tokens prefilled at once, at most.
+        chunk_tokens: question tokens prefilled at once, at most; others wait for no more of them than this.
         spread_tokens: recalled blocks that have fewer tokens together stand as far apart, evenly, as fills so many
             positions; 0 puts them side by side. A model tells their order by how far apart they stand, and the embedded
             one was trained on contexts of this length.
@@ -29,6 +29,6 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     window_tokens: Annotated[int, Meta(ge=1)] = 100
     chunk_frames: Annotated[int, Meta(ge=1, le=256)] = 8
-    chunk_tokens: Annotated[int, Meta(ge=1)] = 512
+    chunk_tokens: Annotated[int, Meta(ge=1)] = 128
     spread_tokens: Annotated[int, Meta(ge=0)] = 672
     threads: Annotated[int, Meta(ge=0)] = 0

@@ -13,12 +13,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...memory.block import Geometry, Places
 from ...memory.window import Window
+from ...retrieval.steps import Steps, finished
 from ..errors import ModelError
-from .attention import NAME, Context, FrameLayout, GrowingLayout, LayerwiseContext, Layout, Rotation, Standing
+from .attention import (
+    NAME,
+    Context,
+    FrameLayout,
+    GrowingLayout,
+    LayerwiseContext,
+    Layout,
+    OneLayer,
+    QueriesOnly,
+    Rotation,
+    Standing,
+)
 from .decoding import Detokenizer
 from .family import EMBEDDED, Family, LlavaOnevision
 from .settings import ModelConfig
@@ -163,26 +175,73 @@ class VideoLM:
             questions: as token ids.
             last_layer: runs only so far (default: all).
         """
-        layers = self.geometry.layers if last_layer is None else last_layer + 1
-        parts = [(window.sink[0], window.sink[1], None), *(part[1:] for part in window.parts())]
-        context = self.lay_out([(keys[:layers], values[:layers]) for keys, values, _ in parts], [p for *_, p in parts])
+        context, layers = self._before_question(window, last_layer)
         for ids in questions:
-            inputs = self._embed(ids)[None]
-            context.begin(inputs.shape[1])
-            self._run(inputs, context, layers)
-            yield {layer: query.float() for layer, query in context.queries.items()}
+            yield finished(self._queries(context, ids, layers))
 
     @torch.inference_mode()
-    def ask_by_layer(self, question_ids: Sequence[int], lay_out: Callable[[int, Tensor], Context]) -> LayerwiseContext:
+    def ask_in_steps(
+        self, window: Window, questions: Sequence[Sequence[int]], last_layer: int | None = None
+    ) -> Steps[list[dict[int, Tensor]]]:
+        """As `ask`, all of them, a chunk of tokens a step. The window may change meanwhile."""
+        context, layers = self._before_question(window, last_layer)
+        asked = []
+        for ids in questions:
+            queries = yield from self._queries(context, ids, layers)
+            asked.append(queries)
+        return asked
+
+    def _before_question(self, window: Window, last_layer: int | None) -> tuple[Context, int]:
+        """`sink | window` of the layers that a question runs through, and how many they are."""
+        layers = self.geometry.layers if last_layer is None else last_layer + 1
+        parts = [(window.sink[0], window.sink[1], None), *(part[1:] for part in window.parts())]
+        return self.lay_out([(k[:layers], v[:layers]) for k, v, _ in parts], [p for *_, p in parts]), layers
+
+    def _queries(self, context: Context, ids: Sequence[int], layers: int) -> Steps[dict[int, Tensor]]:
+        """A question's queries by layer; it leaves no token in the context."""
+        behind = context.tokens
+        pieces: list[dict[int, Tensor]] = []
+        for inputs in self._chunks(ids):
+            if pieces:
+                yield
+            context.begin(inputs.shape[1])
+            self._run(inputs, context, 0, layers)
+            context.finish()
+            pieces.append({layer: query.float() for layer, query in context.queries.items()})
+        context.rewind(behind)
+        return {layer: torch.cat([piece[layer] for piece in pieces], 1) for layer in range(layers)}
+
+    @torch.inference_mode()
+    def ask_by_layer(
+        self, question_ids: Sequence[int], lay_out: Callable[[int, Tensor], Context]
+    ) -> Steps[LayerwiseContext]:
         """The context that a question chooses layer by layer, as it runs; it then stands before the question.
+
+        What a layer chooses depends on all of the question. So a question of several chunks goes through each layer
+        twice: for its queries, and then, with what they chose before it, for what the next layer gets. A step is one
+        chunk in one layer.
 
         Args:
             lay_out: as for `LayerwiseContext`, but that the queries are float32.
         """
         context = LayerwiseContext(lambda layer, queries: lay_out(layer, queries.float()))
-        inputs = self._embed(question_ids)[None]
-        context.begin(inputs.shape[1])
-        self._run(inputs, context)
+        pieces = self._chunks(question_ids)
+        for layer in range(self.geometry.layers):
+            queries = []
+            for piece in pieces:
+                only = QueriesOnly()
+                self._run(piece, only, layer, layer + 1)
+                queries.append(only.query)
+                if len(pieces) > 1:
+                    yield
+            chosen = context.choose(layer, torch.cat(queries, 1))
+            behind = chosen.tokens
+            for i, piece in enumerate(pieces):
+                yield
+                chosen.begin(piece.shape[1])
+                pieces[i] = self._run(piece, OneLayer(chosen), layer, layer + 1)
+                chosen.finish()
+            chosen.rewind(behind)
         return context
 
     @torch.inference_mode()
@@ -206,25 +265,37 @@ class VideoLM:
             position += part.extent
         return Context(self._rotation, keys, values, torch.cat(positions).to(self.device), _ROOM_TOKENS)
 
-    @torch.inference_mode()
     def prefill(self, context: GrowingLayout, ids: Sequence[int]) -> Tensor:
         """Adds tokens to a context, in chunks. Returns the logits `[vocabulary]` behind the last one."""
-        step = self.config.chunk_tokens
-        for start in range(0, len(ids), step):
-            inputs = self._embed(ids[start : start + step])[None]
+        return finished(self.prefill_in_steps(context, ids))
+
+    @torch.inference_mode()
+    def prefill_in_steps(self, context: GrowingLayout, ids: Sequence[int]) -> Steps[Tensor]:
+        """As `prefill`, a chunk a step."""
+        hidden = None
+        for inputs in self._chunks(ids):
+            if hidden is not None:
+                yield
             context.begin(inputs.shape[1])
             hidden = self._run(inputs, context)
             context.finish()
+        assert hidden is not None, "a prompt has at least one token"
         with self._timed():
             logits: Tensor = self._family.head(hidden[0, -1])
         return logits
 
     def generate(self, context: GrowingLayout, ids: Sequence[int], choose: Callable[[Tensor], int]) -> Iterator[int]:
-        """The tokens of an answer behind a context and a question, each computed when it is asked for.
+        """The tokens of an answer behind a context and a question; see `decode`."""
+        return self.decode(context, self.prefill(context, ids), choose)
+
+    def decode(self, context: GrowingLayout, logits: Tensor, choose: Callable[[Tensor], int]) -> Iterator[int]:
+        """The tokens of an answer behind what was prefilled, each computed when it is asked for.
 
         Ends with the first stop token, which is given out too.
+
+        Args:
+            logits: behind the last token of the context.
         """
-        logits = self.prefill(context, ids)
         while (token := choose(logits)) not in self.stop_ids:
             yield token
             logits = self.prefill(context, [token])
@@ -238,20 +309,38 @@ class VideoLM:
         embedded: Tensor = self._text.embed_tokens(torch.tensor(ids, device=self.device))
         return embedded
 
+    def _chunks(self, ids: Sequence[int]) -> list[Tensor]:
+        """A prompt's embeddings, `[1, T, hidden]` each, T as large as may be prefilled at once."""
+        step = self.config.chunk_tokens
+        return [self._embed(ids[start : start + step])[None] for start in range(0, len(ids), step)]
+
     @torch.inference_mode()
-    def _run(self, inputs: Tensor, layout: Layout, layers: int | None = None) -> Tensor:
-        """Hidden states `[B, T, hidden]` behind so many layers, every position being 0."""
-        text = self._text
-        if layers is not None and layers < self.geometry.layers:
-            text = copy.copy(text)
-            text.config = copy.copy(text.config)
-            text.config.num_hidden_layers = layers
+    def _run(self, inputs: Tensor, layout: Layout, first: int = 0, end: int | None = None) -> Tensor:
+        """Hidden states `[B, T, hidden]` behind the layers from the first to before the end, every position being 0.
+
+        Behind the last layer they are normed, as the head wants them; before it they are what the next layer wants.
+        """
         nowhere = torch.zeros(inputs.shape[:2], dtype=torch.long, device=self.device)
         with self._timed():
-            hidden: Tensor = text(
+            hidden: Tensor = self._layers(first, self.geometry.layers if end is None else end)(
                 inputs_embeds=inputs, position_ids=nowhere, use_cache=False, layout=layout
             ).last_hidden_state
         return hidden
+
+    def _layers(self, first: int, end: int) -> Any:
+        """The text model with some of its layers only, on the same weights."""
+        whole, layers = self._text, self.geometry.layers
+        if (first, end) == (0, layers):
+            return whole
+        some = copy.copy(whole)
+        some._modules = dict(whole._modules)  # else both would have the same layers
+        some.layers = whole.layers[first:end]
+        some.norm = whole.norm if end == layers else nn.Identity()
+        some.config = copy.copy(whole.config)
+        some.config.num_hidden_layers = end - first
+        if getattr(whole.config, "layer_types", None):
+            some.config.layer_types = whole.config.layer_types[first:end]
+        return some
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

@@ -16,10 +16,15 @@ from ..index import Found, SignatureIndex
 from ..retriever import Hit, Query, ReadKeys
 from ..settings import RetrievalConfig
 from ..signature import SignatureLayout
+from ..steps import Pace, Steps, finished
 from ..timespan import Span
 
 _FOUND_A_CANDIDATE = 3  # sub-vectors of each token and head
 _TOKENS_SET_APART = 8
+_TOKENS_RANKED = 256  # of a question that has more
+# In one step: tokens searched for, and scored against the candidates' keys. Few questions have more.
+_TOKENS_SEARCHED, _FEW_TOKENS, _SEARCHED_AT_ONCE = 64, 8, 8_000_000  # the last is tokens times blocks
+_TOKENS_SCORED = 64
 
 
 class HeadsRetriever:
@@ -42,25 +47,34 @@ class HeadsRetriever:
         What a blank question would find as well says nothing about this one, so its score is taken off (arXiv
         2410.02642): the same frames draw attention whatever is asked.
         """
-        asked = self._heads.queries(query.by_layer)
+        return finished(self.rank_in_steps(query, span, exclude))
+
+    def rank_in_steps(self, query: Query, span: Span | None, exclude: Collection[int]) -> Steps[list[Hit]]:
+        """As `rank`. What a step costs does not grow with the question, nor with the number of candidates."""
+        asked = _spread(self._heads.queries(query.by_layer))
         blank = self._heads.queries(query.blank) if query.blank else None
         found: list[list[Found]] = []
         if self.index.count(span) <= self._config.candidates + len(exclude):
             candidates = [info for info in self.index.infos(span) if info.block_id not in exclude]
         else:
-            found = self._search(asked, blank, span, len(exclude))
+            found = yield from self._search(asked, blank, span, len(exclude))
             candidates = self.index.by_id(_named(found, exclude)[: self._config.candidates])
-        candidates, keys = self._readable(candidates)
+        candidates, keys = yield from self._readable(candidates)
         if not candidates:
             return []
         known = {info.block_id for info in candidates}.union(exclude)
-        return _hits(candidates, _lift(asked, blank, keys, [_beyond(some, known) for some in found[:2]]))
+        beyond = [_beyond(some, known) for some in found[:2]]
+        lift = yield from _lift(asked, blank, keys, beyond)
+        return _hits(candidates, lift)
 
-    def _readable(self, candidates: list[BlockInfo]) -> tuple[list[BlockInfo], list[Tensor]]:
+    def _readable(self, candidates: list[BlockInfo]) -> Steps[tuple[list[BlockInfo], list[Tensor]]]:
         """The candidates with their keys; one that the memory refuses is found no more."""
         found: list[tuple[BlockInfo, Tensor]] = []
-        refused = []
+        refused, pace = [], Pace()
         for info in candidates:
+            if pace.over:
+                yield
+                pace.begin()
             try:
                 found.append((info, self._read_keys(info.block_id)))
             except (CorruptBlock, BlockNotFound):
@@ -69,7 +83,9 @@ class HeadsRetriever:
             self.index.forget(refused)
         return [info for info, _ in found], [keys for _, keys in found]
 
-    def _search(self, asked: Tensor, blank: Tensor | None, span: Span | None, excluded: int) -> list[list[Found]]:
+    def _search(
+        self, asked: Tensor, blank: Tensor | None, span: Span | None, excluded: int
+    ) -> Steps[list[list[Found]]]:
         """Each head's nearest sub-vectors: to the question, to a blank one, and to what sets the first apart.
 
         The last name few candidates, so that fewer are sought, for the tokens that are set apart most. In SmolLM2's log
@@ -78,28 +94,51 @@ class HeadsRetriever:
         """
         most = self._config.candidates
         if blank is None:
-            return self._nearest([asked], _FOUND_A_CANDIDATE * most + excluded, span)
+            return (yield from self._nearest([asked], _FOUND_A_CANDIDATE * most + excluded, span))
         apart = asked - blank.mean(1, keepdim=True)
         farthest = apart.square().sum(-1).topk(min(_TOKENS_SET_APART, apart.shape[1])).indices
         apart = apart.take_along_dim(farthest[..., None], 1)
-        found = self._nearest([asked, blank], _FOUND_A_CANDIDATE * most + excluded, span)
-        return found + self._nearest([apart], (most + 1) // 2 + excluded, span)
+        found = yield from self._nearest([asked, blank], _FOUND_A_CANDIDATE * most + excluded, span)
+        yield
+        return found + (yield from self._nearest([apart], (most + 1) // 2 + excluded, span))
 
-    def _nearest(self, questions: Sequence[Tensor], wide: int, span: Span | None) -> list[list[Found]]:
+    def _nearest(self, questions: Sequence[Tensor], wide: int, span: Span | None) -> Steps[list[list[Found]]]:
         """So many to each token of each question, for each head in turn."""
         scaled = torch.cat(list(questions), 1) * questions[0].shape[-1] ** -0.5
-        of_heads = list(self.index.search_parts(dict(enumerate(scaled)), wide, span).values())
+        at_once = min(_TOKENS_SEARCHED, max(_FEW_TOKENS, _SEARCHED_AT_ONCE // max(1, self.index.count(span))))
+        of_pieces: list[list[Found]] = []
+        for piece in scaled.split(at_once, 1):
+            if of_pieces:
+                yield
+            of_pieces.append(list(self.index.search_parts(dict(enumerate(piece)), wide, span).values()))
+        of_heads = [Found(*map(np.concatenate, zip(*pieces, strict=True))) for pieces in zip(*of_pieces, strict=True)]
         ends = [0, *accumulate(question.shape[1] for question in questions)]
         return [[Found(part.block_ids[a:b], part.scores[a:b]) for part in of_heads] for a, b in pairwise(ends)]
 
 
-def _lift(asked: Tensor, blank: Tensor | None, keys: Sequence[Tensor], beyond: Sequence[Tensor]) -> Tensor:
+def _spread(asked: Tensor) -> Tensor:
+    """A question's queries `[R, T, D]`; of one that is longer than any that is asked in earnest, some of them, evenly.
+
+    A score is a mean over the question's tokens, which so many tell as well as all.
+    """
+    if asked.shape[1] <= _TOKENS_RANKED:
+        return asked
+    return asked[:, torch.linspace(0, asked.shape[1] - 1, _TOKENS_RANKED).round().long()]
+
+
+def _lift(asked: Tensor, blank: Tensor | None, keys: Sequence[Tensor], beyond: Sequence[Tensor]) -> Steps[Tensor]:
     """The attention score of each block, `[blocks]`, less a blank question's.
 
     Args:
         beyond: of the question, and of the blank one; none where the blocks are all there are.
     """
-    lift = attention_score(asked.cpu(), keys, beyond[0] if beyond else None)
+    lift = torch.zeros(len(keys))
+    for start in range(0, asked.shape[1], _TOKENS_SCORED):
+        if start:
+            yield
+        piece = slice(start, start + _TOKENS_SCORED)
+        some = asked[:, piece].cpu()
+        lift += attention_score(some, keys, beyond[0][:, piece] if beyond else None) * some.shape[1] / asked.shape[1]
     if blank is not None:
         lift -= attention_score(blank.cpu(), keys, beyond[1] if beyond else None)
     return lift
@@ -147,8 +186,12 @@ def _scores(found: Sequence[Found], power: float) -> dict[int, float]:
     """Of each block of which a sub-vector was found, by its id, the mean power of its shares of attention."""
     if not found:
         return {}
-    shares = np.concatenate([torch.from_numpy(part.scores).softmax(-1).numpy() for part in found])
-    ids, owner = np.unique(np.concatenate([part.block_ids for part in found]), return_inverse=True)
-    mass = np.zeros((len(shares), len(ids)))
-    np.add.at(mass, (np.arange(len(shares))[:, None], owner.reshape(shares.shape)), shares)
-    return dict(zip(ids.tolist(), (mass**power).mean(0).tolist(), strict=True))
+    ids = np.unique(np.concatenate([part.block_ids.ravel() for part in found]))
+    total, tokens = np.zeros(len(ids)), sum(len(part.scores) for part in found)
+    for part in found:  # one head at a time: the table of tokens and blocks would grow with both
+        shares = torch.from_numpy(part.scores).softmax(-1).numpy()
+        own, owner = np.unique(part.block_ids, return_inverse=True)
+        mass = np.zeros((len(shares), len(own)))
+        np.add.at(mass, (np.arange(len(shares))[:, None], owner.reshape(shares.shape)), shares)
+        total[np.searchsorted(ids, own)] += (mass**power).sum(0)
+    return dict(zip(ids.tolist(), (total / tokens).tolist(), strict=True))

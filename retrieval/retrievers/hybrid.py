@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ...memory.block import BlockInfo
 from ..index import SignatureIndex
-from ..retriever import Hit, Query
+from ..retriever import Hit, Query, Stepwise
+from ..steps import Steps, finished
 from ..timespan import Span
 from .external import ExternalRetriever
 from .heads import HeadsRetriever
@@ -39,9 +40,18 @@ class HybridRetriever:
 
     def rank(self, query: Query, span: Span | None, exclude: Collection[int]) -> list[Hit]:
         """See `Retriever.rank`."""
+        return finished(self.rank_in_steps(query, span, exclude))
+
+    def rank_in_steps(self, query: Query, span: Span | None, exclude: Collection[int]) -> Steps[list[Hit]]:
+        """As `rank`: one ranking, then the other."""
         infos, scores = dict[int, BlockInfo](), defaultdict[int, float](float)
         for retriever in (self._first, self._second):
-            for rank, hit in enumerate(retriever.rank(query, span, exclude)[:_DEPTH], 1):
+            if isinstance(retriever, Stepwise):
+                hits = yield from retriever.rank_in_steps(query, span, exclude)
+            else:
+                hits = retriever.rank(query, span, exclude)
+            yield
+            for rank, hit in enumerate(hits[:_DEPTH], 1):
                 infos[hit.info.block_id] = hit.info
                 scores[hit.info.block_id] += 1 / (_K + rank)
         total = sum(scores.values())

@@ -23,6 +23,7 @@ from longwatch.retrieval.retriever import Hit
 from longwatch.retrieval.retrievers.rekv import RekvRetriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
+from longwatch.retrieval.steps import finished
 
 from .plain import Part, PlainModel
 
@@ -88,7 +89,8 @@ def said_by(world: World, context: LayerwiseContext, tokens: int = 6) -> tuple[T
 
 def handed(world: World, chosen: Sequence[Sequence[int]]) -> LayerwiseContext:
     """Each layer is handed some blocks, best first and so not in their order of time."""
-    return recalling(world, lambda layer, _: [Hit(world.ours[i].info, 1.0) for i in chosen[layer]]).context(world.ids)
+    recall = recalling(world, lambda layer, _: [Hit(world.ours[i].info, 1.0) for i in chosen[layer]])
+    return finished(recall.context(world.ids))
 
 
 def mixed(chosen: Sequence[Sequence[int]], blocks: Sequence[Part]) -> list[Part]:
@@ -150,6 +152,22 @@ def test_the_same_blocks_in_every_layer_give_what_the_ordinary_context_gives(wor
             expected = world.lm.prefill(ordinary, [token])
 
 
+def test_a_question_in_chunks_of_any_size_recalls_and_answers_as_in_one(world: World) -> None:
+    """Each layer chooses by the mean of all of the question's queries, which the layers before it bear on."""
+    retriever = RekvRetriever(RetrievalConfig(recall_blocks=3), SignatureLayout(None), world.lm.geometry)
+    for block in world.ours[:-NEWEST]:
+        retriever.index.add(block.info, retriever.parts(block.signature))
+    whole, found = None, []
+    for chunk in (512, 7, 1):
+        world.lm.config = msgspec.structs.replace(world.lm.config, chunk_tokens=chunk)
+        recall = recalling(world, lambda layer, queries: retriever.rank_layer(layer, queries, None, ())[:3])
+        logits, _ = said_by(world, finished(recall.context(world.ids)), tokens=1)
+        whole = logits if whole is None else whole
+        assert (logits - whole).abs().max() <= 1e-3
+        found.append([(hit.info.block_id, hit.score) for hit in recall.hits])
+    assert found[0] == found[1] == found[2]
+
+
 def test_other_blocks_in_every_layer_give_what_a_cache_filled_by_layer_gives(world: World) -> None:
     """As many blocks in each layer, so that transformers' own cache can hold them: the answer too."""
     layers = world.lm.geometry.layers
@@ -204,7 +222,7 @@ def test_rekv_recalls_in_each_layer_what_its_score_says_of_queries_that_saw_the_
         return [world.sink, *(world.blocks[i] for i in best), *world.blocks[-NEWEST:]]
 
     recall = recalling(world, rank)
-    logits = world.lm.prefill(recall.context(world.ids), world.ids)
+    logits = world.lm.prefill(finished(recall.context(world.ids)), world.ids)
     assert (logits - by_hand(world.plain, world.ids, choose)[-1]).abs().max() <= 1e-3
     assert found == expected
     times = [sum(hit.info.block_id in of_layer for of_layer in expected) for hit in recall.hits]
@@ -225,7 +243,7 @@ def test_a_block_that_cannot_be_read_is_left_out_of_every_layer(world: World) ->
     sink = WindowPart(*world.lm.new_window().sink)
     recent = [WindowPart(block.keys, block.values) for block in world.ours[-NEWEST:]]
     recall = LayerwiseRecall(world.lm, sink, recent, lambda *_: hits, fetch)
-    logits, _ = said_by(world, recall.context(world.ids))
+    logits, _ = said_by(world, finished(recall.context(world.ids)))
     expected, _ = said_by(world, handed(world, [[3]] * layers))
     assert torch.equal(logits, expected)
     assert [hit.info.block_id for hit in recall.hits] == [4]

@@ -107,6 +107,21 @@ def test_the_index_finds_what_brute_force_finds() -> None:
     assert found.block_ids[np.arange(5), order].tolist() == best.tolist()
 
 
+def test_a_question_said_many_times_over_is_ranked_as_said_once() -> None:
+    """A score is a mean over tokens: so it is of more of them than are searched for, or scored, in one step."""
+    world = World(200)
+    asked = world.looking_for(70)
+    retriever = world.retriever(candidates=200)
+    blank = {layer: torch.randn(4, 3, 16, generator=world.generator) * 0.1 for layer in asked}
+    once = retriever.rank(Query(by_layer=asked, blank=blank), None, ())
+    for times in (30, 400):
+        many = {layer: queries.repeat_interleave(times, 1) for layer, queries in asked.items()}
+        ranked = retriever.rank(Query(by_layer=many, blank=blank), None, ())
+        assert [hit.info.block_id for hit in ranked[:8]] == [hit.info.block_id for hit in once[:8]]
+    few = world.retriever(candidates=16)
+    assert few.rank(Query(by_layer=many, blank=blank), None, ())[0].info.block_id == 70
+
+
 def test_a_span_narrows_the_search_to_the_blocks_that_it_touches() -> None:
     world = World(200)
     retriever = world.retriever(candidates=8)

@@ -572,6 +572,73 @@ def test_whatever_is_said_is_a_time_or_none_or_impossible(pieces: list[str], zon
         assert found.since_ns <= found.until_ns
 
 
+def refusal(question: str) -> str:
+    """Why a question's time is refused; empty where it is not."""
+    try:
+        understand(question, at(ON_A_MONDAY_IN_BERLIN, BERLIN), BERLIN)
+    except TimeSpanError as exc:
+        return str(exc)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *[
+            "at 1 ",
+            "1",
+            "1 ",
+            "1:1",
+            "0",
+            " ",
+            "🚗",
+            "monday ",
+            "Monday ",
+            "at 1 pm ",
+            "between 1 and 2 ",
+            "from 1 to 2, ",
+        ],
+        *[
+            "half past two ",
+            "five minutes ago ",
+            "an hour and ",
+            "1 hour 1 hour ",
+            "a couple of ",
+            "10:10:10 to ",
+            "1-",
+        ],
+        *[
+            "before the van came ",
+            "when the ",
+            "the moment the a ",
+            "at the moment ",
+            "now ",
+            "and so ",
+            "i see when a ",
+        ],
+        *[
+            "in the last 5 ",
+            "2nd of march ",
+            "2026-03-02T14:00 ",
+            "until ",
+            "twenty five minutes past five to ",
+            "how is ",
+        ],
+    ],
+)
+def test_a_long_question_of_nothing_but_times_is_read_or_refused_in_a_sentence(unit: str) -> None:
+    """Four thousand characters that patterns could go back and forth in, alone and before a time."""
+    for question in ((unit * 4000)[:4000], (unit * 4000)[:3970] + " what was there at 14:05?"):
+        assert len(refusal(question)) < 300
+
+
+def test_a_question_that_names_more_times_than_anyone_asks_about_is_refused() -> None:
+    now_ns = at(ON_A_MONDAY_IN_BERLIN, BERLIN)
+    assert understand("who came at 10:05? " * 16, now_ns, BERLIN).span is not None
+    with pytest.raises(TimeSpanError, match="names 17 times; name 16 at most"):
+        understand("who came at 10:05? " * 17, now_ns, BERLIN)
+
+
 def test_a_block_is_touched_if_any_part_of_it_lies_in_the_span() -> None:
     ten_to_twenty = Span(10, 20)
     blocks = ((0, 9), (0, 10), (15, 15), (20, 90), (21, 22), (0, 99))
