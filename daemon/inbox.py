@@ -45,8 +45,8 @@ class Inbox:
 
     @property
     def alive(self) -> bool:
-        """Whether the feeder does its work, or has none left."""
-        return self._feeder.is_alive() or self.child.over
+        """Whether the feeder does its work, has not begun yet, or has none left."""
+        return self._feeder.ident is None or self._feeder.is_alive() or self.child.over
 
     def start(self) -> None:
         """Begins to take in, or begins again where the feeder has died."""
