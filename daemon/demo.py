@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,12 +67,15 @@ class Asked(NamedTuple):
 
 
 @contextmanager
-def running_daemon(config: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running_daemon(
+    config: str, folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A daemon on a configuration text, stopped at the end; its log lies in `folder`."""
     file = folder / "config.toml"
     file.write_text(config)
     with (folder / "daemon.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "longwatch.daemon.main", str(file)], stderr=log)
+        command = [sys.executable, "-m", "longwatch.daemon.main", str(file)]
+        process = subprocess.Popen(command, stderr=log, env=environment)
         try:
             yield process
         finally:
