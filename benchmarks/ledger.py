@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +25,11 @@ Key = tuple[str, int]  # stream, block id
 
 
 class Found(NamedTuple):
-    """A block that is whole on the disk, and a digest of all its values."""
+    """A block that is whole on the disk, a digest of all its values, and what it is packed with."""
 
     info: BlockInfo
     digest: int
+    codec: str
 
 
 class Announced(NamedTuple):
@@ -159,7 +161,7 @@ class Ledger:
             store.close()
             there: dict[Key, Found] = {}
             for file in day_files(copy):
-                self._read(file.parts[-3], file.parent, there)
+                self._add(file.parts[-3], file.parent, there)
         self._settle(there)
         for key in self.promised - self.gone - there.keys():
             self.lost.setdefault(key, "is not there, or a value of it cannot be read")
@@ -168,6 +170,13 @@ class Ledger:
         self.promised |= there.keys()
         self._compare(there)
         self.found = there
+
+    def _add(self, stream: str, day: Path, there: dict[Key, Found]) -> None:
+        known = {block_id for name, block_id in self.found if name == stream}
+        for block_id, block in read_blocks(day, self._fingerprint, known.__contains__).items():
+            if (stream, block_id) in there:
+                self.twice.setdefault((stream, block_id), f"names {there[stream, block_id].info}, and {block.info}")
+            there[stream, block_id] = block
 
     def _note(self, event: Event) -> None:
         key, announced = (event.stream, int(event.text)), Announced(self._life, event.number, event.start_ns)
@@ -201,26 +210,28 @@ class Ledger:
             if key[0] == self._digested and key in self.found and now != before:
                 self.lost.setdefault(key, f"is another: {now}, and was {before}")
 
-    def _read(self, stream: str, day: Path, there: dict[Key, Found]) -> None:
-        """A day's blocks, as far as they are whole. New ones are unpacked too."""
-        partition = Partition(day, MemoryConfig().map_bytes)
-        signatures = {info.block_id: vectors for info, vectors in partition.signatures(lambda block_id, exc: None)}
-        scales = partition.scales()
-        for block_id in partition.ids():
-            key = stream, block_id
-            try:
-                record, picture, info = (
-                    read(block_id) for read in (partition.record, partition.picture, partition.info)
-                )
-                if key not in self.found:
-                    read_record(record, self._fingerprint, f"block {block_id}", scales.get).unpack()
-                values = (record, picture, signatures[block_id].numpy().tobytes())
-            except (StorageError, KeyError):
-                continue
-            digest = 0
-            for value in values:
-                digest = crc32c.crc32c(value, digest)
-            if key in there:
-                self.twice.setdefault(key, f"names {there[key].info}, and {info}")
-            there[key] = Found(info, digest)
-        partition.close()
+
+def read_blocks(day: Path, fingerprint: bytes, known: Callable[[int], bool] = lambda _: False) -> dict[int, Found]:
+    """A day's blocks, as far as every value of theirs can be read.
+
+    Args:
+        known: whether a block has been unpacked before, and need not be again.
+    """
+    partition, found = Partition(day, MemoryConfig().map_bytes), {}
+    signatures = {info.block_id: vectors for info, vectors in partition.signatures(lambda block_id, exc: None)}
+    scales = partition.scales()
+    for block_id in partition.ids():
+        try:
+            record, picture, info = (read(block_id) for read in (partition.record, partition.picture, partition.info))
+            opened = read_record(record, fingerprint, f"block {block_id}", scales.get)
+            if not known(block_id):
+                opened.unpack()
+            values = (record, picture, signatures[block_id].numpy().tobytes())
+        except (StorageError, KeyError):
+            continue
+        digest = 0
+        for value in values:
+            digest = crc32c.crc32c(value, digest)
+        found[block_id] = Found(info, digest, opened.codec.name)
+    partition.close()
+    return found
