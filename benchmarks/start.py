@@ -95,7 +95,7 @@ class Memory:
             for number in range(per_day):
                 count = day * per_day + number + 1
                 start_ns = START_NS + day * DAY_NS + number * DAY_NS // per_day
-                if not self.store.has_room:
+                if not self.store.has_room("it"):
                     self.store.flush(600)
                 info = BlockInfo(count, start_ns, start_ns, 1)
                 self.store.put(STREAM, Entry(info, records[count % _RECORDS], signatures[number], b""))

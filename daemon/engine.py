@@ -15,10 +15,9 @@ from collections import deque
 import torch
 
 from .. import __version__
+from ..memory.block import BlockInfo
+from ..memory.book import Erasure
 from ..memory.errors import StorageError
-from ..memory.fading import Fader
-from ..memory.retention import Limit, days_to_drop, days_to_fade
-from ..memory.settings import FadeStep
 from ..memory.tiers import Tiers
 from ..retrieval.retriever import make_retriever
 from ..retrieval.signature import SignatureLayout
@@ -29,19 +28,20 @@ from .capture.settings import SourceConfig
 from .config import DaemonConfig, convert
 from .errors import DaemonError, StreamExists, StreamUnknown
 from .figures import Figures
+from .housekeeping import Housekeeping
 from .inbox import Inbox
 from .log import get_logger
 from .model.calibration import Calibration, heads_of
 from .model.image_text import ImageText
 from .model.video_lm import VideoLM
 from .orders import Orders
-from .protocol import Ask, Forget, StatusReply, StreamsAdd, StreamsRemove
+from .protocol import Ask, DayDropping, Forget, StatusReply, StreamsAdd, StreamsRemove
 from .roster import Plan, Roster
 from .server import Emit
 from .stream import Publish, Stream
 from .stream_orders import AddStream, ForgetTime, RemoveStream
 
-_RETENTION_SECONDS = 60.0
+_INDEX_FILES_SECONDS = 60.0
 _IDLE_SECONDS = 0.5
 _STUCK_SECONDS = 30.0
 _log = get_logger("engine")
@@ -70,7 +70,7 @@ class Engine:
         self._publish, self._embedding = publish, embedding
         space = None if embedding is None else embedding.space
         self._layout = SignatureLayout(heads, embedding=space, text_tokens=model.prompt.clock_tokens)
-        tiers.on_damage = self._tell_damage
+        tiers.on_damage, tiers.on_lost = self._tell_damage, self._tell_lost
         self._streams: dict[str, Stream] = {}  # replaced, never changed in place: other threads look
         self._stopping_sources: set[str] = set()  # of streams that are watched no more, and not yet at rest
         self._something_to_do = threading.Event()
@@ -79,10 +79,12 @@ class Engine:
         self._figures = Figures(tiers.store)
         self._turns: deque[str] = deque()
         self._stopping = False
-        self._began, self._retention_at = time.monotonic(), 0.0
+        self._began, self._files_at = time.monotonic(), 0.0
         self._turned_at = self._began
         self._told_stuck_at = 0.0
-        self._fader = Fader(tiers, self._tell_faded)
+        self._gone: deque[tuple[str, list[int]]] = deque()
+        self._lost: deque[tuple[str, list[BlockInfo], str]] = deque()
+        self._housekeeping = Housekeeping(config.memory, tiers, self._watched, self._tell_gone)
         self._told_store_error = ""
         self.restarts = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -102,6 +104,7 @@ class Engine:
                 self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
             self._thread.start()
         self._figures.start()
+        self._housekeeping.start()
         for stream in self._streams.values():
             stream.start()
 
@@ -112,14 +115,17 @@ class Engine:
         if self._thread.ident is not None:
             self._thread.join(timeout=30)
         self._figures.stop()
-        self._fader.stop()
+        self._housekeeping.stop()
         for stream in self._streams.values():
             stream.stop()
 
     def supervise(self) -> None:
         """Starts again whatever has died."""
         dead = [s for s in self._streams.values() if not s.alive]
-        if dead or not self.alive or not self._figures.alive:
+        if self._tiers.store.supervise():
+            self.restarts += 1
+            _log.error("the store's writer died; it is started again, and what it was writing is written again")
+        if dead or not self.alive or not self._figures.alive or not self._housekeeping.alive:
             self.restarts += 1
             _log.error("a thread died, starting it again", engine=self.alive, streams=[s.name for s in dead])
             self.start()
@@ -202,23 +208,21 @@ class Engine:
         """See `Streams.at_rest`."""
         self._stopping_sources.discard(name)
 
-    def let_go(self, request: Forget) -> list[int]:
+    def let_go(self, request: Forget) -> Erasure:
         """See `Streams.let_go`."""
-        stream = self._stream_for(request.stream)
-        gone = [info.block_id for info in stream.retriever.index.infos(Span(request.since_ns, request.until_ns))]
-        stream.forget(gone)
-        self._tiers.drop(stream.name, gone)
-        return gone
+        name, store = request.stream, self._tiers.store
+        stream = self._streams.get(name)
+        if stream is None and name not in store.remembered():
+            raise StreamUnknown(self._no_stream(name))
+        erasure = store.promise(name, request.since_ns, request.until_ns)
+        if stream is not None:
+            infos = stream.retriever.index.infos(Span(request.since_ns, request.until_ns))
+            self._forget(name, [info.block_id for info in infos if info.block_id <= erasure.last_id])
+        return erasure
 
-    def erase(self, stream: str, block_ids: list[int]) -> None:
+    def erase(self, erasure: Erasure) -> int:
         """See `Streams.erase`."""
-        self._fader.stop()
-        try:
-            self._tiers.store.forget(stream, block_ids)
-        except StorageError as exc:
-            _log.error("not forgotten", stream=stream, blocks=len(block_ids), error=str(exc))
-            raise
-        _log.info("forgotten", stream=stream, blocks=len(block_ids))
+        return self._housekeeping.erase(erasure)
 
     def status(self, request_id: str) -> StatusReply:
         """See `Service.status`."""
@@ -246,6 +250,7 @@ class Engine:
             damaged_blocks=tiers.damaged,
             process_bytes=process_bytes,
             store_error=store.last_error,
+            dropping=[DayDropping(**each._asdict()) for each in self._housekeeping.dropping],
         )
 
     def _run(self) -> None:
@@ -266,9 +271,9 @@ class Engine:
         obeyed = self._orders.run_next()
         answered = self._answers.step()
         encoded = self._step_stream()
-        if time.monotonic() >= self._retention_at:
-            self._retention_at = time.monotonic() + _RETENTION_SECONDS
-            self._retain()
+        self._let_go_of_gone()
+        if time.monotonic() >= self._files_at:
+            self._files_at = time.monotonic() + _INDEX_FILES_SECONDS
             for stream in self._streams.values():
                 stream.past_days.keep()
         return obeyed or answered or encoded
@@ -289,27 +294,33 @@ class Engine:
                 return True
         return False
 
-    def _retain(self) -> None:
-        memory, store, now_ns = self._config.memory, self._tiers.store, time.time_ns()
-        disk, content = (Limit.of(high, memory.low_water) for high in (memory.disk_bytes, memory.content_bytes))
-        due = days_to_drop(store.days(), now_ns=now_ns, keep_days=memory.keep_days, disk=disk, content=content)
-        if self._fader.at in due:
-            self._fader.stop()
-        for name, day in due:
-            gone = store.drop(name, day)
-            self._tiers.drop(name, gone)
-            if name in self._streams:
-                self._streams[name].forget(gone)
-                self._drop_if_empty(self._streams[name])
-            _log.info("day forgotten", stream=name, day=day, blocks=len(gone))
-        self._fader.fade(days_to_fade(store.days(), now_ns=now_ns, fade=memory.fade))
+    def _forget(self, name: str, block_ids: list[int]) -> None:
+        """Blocks are gone, or will be: nothing finds them any more."""
+        self._tiers.drop(name, block_ids)
+        if name in self._streams:
+            self._streams[name].forget(block_ids)
+            self._drop_if_empty(self._streams[name])
 
-    def _tell_faded(self, stream: str, day: str, step: FadeStep, error: str) -> None:
-        log = _log.bind(stream=stream, day=day, codec=step.codec, tokens=step.tokens)
-        if error:
-            log.error("day not faded", error=error)
-        else:
-            log.info("day faded")
+    def _let_go_of_gone(self) -> None:
+        """Takes out what the store has dropped or given up."""
+        while self._gone:
+            self._forget(*self._gone.popleft())
+        while self._lost:
+            name, blocks, why = self._lost.popleft()
+            if name in self._streams:
+                self._streams[name].lose(blocks, why)
+
+    def _watched(self) -> list[str]:
+        return [name for name, stream in self._streams.items() if stream.watched]
+
+    def _tell_gone(self, stream: str, block_ids: list[int]) -> None:
+        self._gone.append((stream, block_ids))
+        self._something_to_do.set()
+
+    def _tell_lost(self, stream: str, blocks: list[BlockInfo], why: str) -> None:
+        _log.error("blocks can never be written and are lost", stream=stream, blocks=len(blocks), error=why)
+        self._lost.append((stream, blocks, why))
+        self._something_to_do.set()
 
     def _tell_damage(self, stream: str, block_id: int, why: str) -> None:
         _log.error("block damaged and left out", stream=stream, block=block_id, error=why)

@@ -78,7 +78,10 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
         _log.info("stopped before all was measured; the next start begins anew")
     finally:
         store.close()
-    _log.info("stopped, all blocks durable")
+    if store.lost_blocks:
+        _log.warning("stopped; all other blocks are durable", lost=store.lost_blocks)
+    else:
+        _log.info("stopped, all blocks durable")
 
 
 class _Stopped(Exception):

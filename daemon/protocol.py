@@ -244,6 +244,15 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
     time_zone: str
 
 
+class DayDropping(msgspec.Struct, frozen=True, kw_only=True):
+    """A day of a stream that will be forgotten, why, and when at the earliest."""
+
+    stream: str
+    day: str
+    reason: str
+    at_ns: int
+
+
 class StatusReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The daemon as it is now."""
 
@@ -264,6 +273,7 @@ class StatusReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     damaged_blocks: int
     process_bytes: int
     store_error: str
+    dropping: list[DayDropping] = []
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..memory.block import Block, BlockInfo, Places
 from ..memory.errors import BlockNotFound, CorruptBlock
+from ..memory.folder import LAST_NS
 from ..memory.tiers import Tiers
 from ..memory.window import Window
 from ..retrieval.retriever import Retriever
@@ -90,10 +91,10 @@ class Stream:
         self._take_up(config, watched)
         self.past_days.restore()
         self._fill_window()
-        self._next_id = tiers.store.last_id(name) + 1
         self._hole: Hole | None = None
-        if self.last is not None:
-            self._hole = Hole(self.last.end_ns, "longwatch was not running", _UNWATCHED_NS)
+        seen_ns = self._seen_ns()
+        if seen_ns:
+            self._hole = Hole(seen_ns, "longwatch was not running", _UNWATCHED_NS)
 
     def watch(self, config: SourceConfig) -> None:
         """Begins to watch a stream that was only remembered until now.
@@ -104,8 +105,9 @@ class Stream:
         """
         self._take_up(config, watched=True)
         self._fill_window()
-        if self.last is not None:
-            self._hole = Hole(self.last.end_ns, "the stream was not watched", _UNWATCHED_NS)
+        seen_ns = self._seen_ns()
+        if seen_ns:
+            self._hole = Hole(seen_ns, "the stream was not watched", _UNWATCHED_NS)
         self.start()
 
     def unwatch(self) -> Inbox:
@@ -125,6 +127,10 @@ class Stream:
         self._held: Message | None = None
         self.ended = False
         self.encode_error = ""
+
+    def _seen_ns(self) -> int:
+        """Until when the stream was seen, also where that was forgotten since; 0 where it never was."""
+        return max(self._tiers.store.seen_ns(self.name), self.last.end_ns if self.last is not None else 0)
 
     def _tell_state(self, time_ns: int, text: str) -> None:
         self._publish(self.name, "state", time_ns, time_ns, text)
@@ -150,7 +156,7 @@ class Stream:
 
     def step(self) -> bool:
         """Encodes what has arrived, at most a chunk of frames. Returns whether there was anything."""
-        if not self._tiers.store.has_room:
+        if not self._tiers.store.has_room(self.name):
             self._let_go()
             return False
         frames: list[tuple[Frame, int]] = []
@@ -190,6 +196,14 @@ class Stream:
         for part in old.parts():
             if part.block_id not in gone:
                 self.window.append(*part)
+
+    def lose(self, blocks: Sequence[BlockInfo], reason: str) -> None:
+        """These could never be written: they are found no more, and their time is a gap, where a clock can hold it."""
+        self.forget([info.block_id for info in blocks])
+        since_ns, until_ns = min(info.start_ns for info in blocks), max(info.end_ns for info in blocks)
+        self.encode_error = reason
+        if not all(info.gap for info in blocks) and 0 <= since_ns <= until_ns <= LAST_NS:
+            self._remember_gap(Gap(since_ns, until_ns, reason))
 
     def gaps(self, span: Span | None) -> list[GapSpan]:
         """The times with no video that a span touches; one that goes on ends now."""
@@ -265,7 +279,7 @@ class Stream:
     def _lose(self, frame: Frame) -> None:
         if self._hole is None or self._hole.frame is None:
             since_ns = self.last.end_ns if self.last is not None else frame.utc_ns
-            self._hole = Hole(since_ns, self._tiers.store.stats.last_error or "the disk is too slow")
+            self._hole = Hole(since_ns, self._tiers.store.trouble(self.name) or "the disk is too slow")
             self._log.warning("nothing is kept", reason=self._hole.reason)
         self._hole = self._hole._replace(frame=frame)
 
@@ -319,7 +333,7 @@ class Stream:
         signatures = self._layout.signatures(keys, vectors)
         for i, (start_ns, end_ns) in enumerate(spans):
             block = Block(
-                block_id=self._next_id,
+                block_id=self._tiers.store.next_id(self.name),
                 start_ns=start_ns,
                 end_ns=end_ns,
                 keys=keys[i],
@@ -329,7 +343,6 @@ class Stream:
                 gap=gap,
                 places=places,
             )
-            self._next_id += 1
             self.last = block.info
             block = self._tiers.spill(self.name, block)
             self.window.append(block.block_id, block.keys, block.values, block.places)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from ..memory.book import Erasure
 from .capture.settings import SourceConfig
 from .inbox import Inbox
 from .orders import Order
@@ -33,11 +34,23 @@ class Streams(Protocol):
     def at_rest(self, name: str) -> None:
         """What a stream was read with has stopped, and it may be watched again. From any thread."""
 
-    def let_go(self, request: Forget) -> list[int]:
-        """From here on nothing finds the blocks of a time. Returns their ids."""
+    def let_go(self, request: Forget) -> Erasure:
+        """Promises for good to erase a time of a stream, watched or not. From here on nothing finds its blocks.
 
-    def erase(self, stream: str, block_ids: list[int]) -> None:
-        """Removes blocks from the files. From any thread; takes as long as writing their days anew."""
+        Raises:
+            StreamUnknown: nothing was ever seen by a stream of this name.
+            StoreUnwritable: it cannot be promised; nothing is forgotten.
+        """
+
+    def erase(self, erasure: Erasure) -> int:
+        """Removes blocks from the files. From any thread; takes as long as writing their days anew.
+
+        Returns:
+            how many are gone.
+
+        Raises:
+            StorageError: not all could be removed yet; it is tried again.
+        """
 
 
 class AddStream(Order):
@@ -89,9 +102,8 @@ class ForgetTime(Order):
 
     def run(self) -> None:
         """Lets go of the blocks, in the index and in RAM."""
-        self._block_ids = self._streams.let_go(self._request)
+        self._erasure = self._streams.let_go(self._request)
 
     def finish(self) -> Reply:
         """Erases them from the files."""
-        self._streams.erase(self._request.stream, self._block_ids)
-        return Forgotten(request_id=self.request_id, blocks=len(self._block_ids))
+        return Forgotten(request_id=self.request_id, blocks=self._streams.erase(self._erasure))

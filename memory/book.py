@@ -17,7 +17,7 @@ from typing import NamedTuple
 import lmdb
 
 from .errors import BrokenFile, StoreUnreadable, StoreUnwritable
-from .folder import set_aside
+from .folder import set_aside, sync_folder
 from .pages import check_pages
 
 FOLDER = "store.book"
@@ -215,6 +215,7 @@ class Book:
 
     def _open(self) -> lmdb.Environment:
         if self._env is None:
+            is_new = not (self._folder / "data.mdb").exists()
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             env = lmdb.open(
                 str(self._folder), map_size=_MAP_BYTES, max_dbs=len(_TABLES), mode=0o600, lock=False, readahead=False
@@ -225,4 +226,7 @@ class Book:
                 env.close()
                 raise
             self._env = env
+            if is_new:
+                for folder in (self._folder, self._folder.parent):
+                    sync_folder(folder)  # LMDB makes its file durable, and not the names that lead there
         return self._env

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from .errors import StorageError
+from .errors import BlockNotFound, StorageError
 from .partition import Partition, Stamp
 from .settings import FadeStep
 from .tiers import Tiers
@@ -42,7 +42,10 @@ class Fader:
         if self.at is not None:
             return
         for stream, day, step in due:
-            partition = self._tiers.store.partition(stream, day)
+            try:
+                partition = self._tiers.store.partition(stream, day)
+            except BlockNotFound:  # it was dropped meanwhile
+                continue
             if self._faded.get(partition) != (partition.stamp, step):
                 self._stopping.clear()
                 self._at = stream, day

@@ -68,7 +68,12 @@ def day_files(folder: Path) -> list[Path]:
     Raises:
         StoreUnreadable: a folder cannot be looked into, so that days may be missed.
     """
-    return [day / "data.mdb" for day in _day_folders(folder) if (day / "data.mdb").is_file()]
+    return [day / "data.mdb" for day in _day_folders(folder) if "data.mdb" in _names_in(day)]
+
+
+def stream_folders(folder: Path) -> list[str]:
+    """Names of the streams that have a folder, whatever is in it."""
+    return [stream.name for stream in _folders_in(folder) if STREAM_NAME.fullmatch(stream.name)]
 
 
 def broken_files(folder: Path, stream: str) -> list[Path]:
@@ -77,7 +82,8 @@ def broken_files(folder: Path, stream: str) -> list[Path]:
     Raises:
         StoreUnreadable: as `day_files`.
     """
-    return [file for day in _days_of(folder / stream) for file in sorted(day.glob("data.mdb.broken-*"))]
+    days = _days_of(folder / stream)
+    return [day / name for day in days for name in _names_in(day) if name.startswith("data.mdb.broken-")]
 
 
 def set_aside(file: Path) -> Path:
@@ -147,9 +153,12 @@ def _days_of(stream_folder: Path) -> list[Path]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
+    return [folder / name for name in _names_in(folder) if (folder / name).is_dir()]
+
+
+def _names_in(folder: Path) -> list[str]:
     try:
-        with os.scandir(folder) as entries:
-            return sorted(Path(entry) for entry in entries if entry.is_dir())
+        return sorted(os.listdir(folder))
     except FileNotFoundError:
         return []
     except OSError as exc:

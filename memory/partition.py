@@ -13,12 +13,13 @@ only put in its place, and taken away before anything that it was made from.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import struct
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -29,8 +30,9 @@ import torch
 from torch import Tensor
 
 from .block import BlockInfo
-from .errors import BlockNotFound, CorruptBlock, StorageError, StoreUnwritable
-from .folder import sync_folder
+from .book import Erasure
+from .errors import BlockNotFound, CorruptBlock, StorageError, StoreUnreadable, StoreUnwritable
+from .folder import day_span, sync_folder
 from .pages import check_pages
 from .record import seal, unseal
 from .scales import Scales
@@ -40,7 +42,7 @@ _SPAN = struct.Struct(">qqI?")
 _SHAPE = struct.Struct(">HH")
 _TABLES = ("blocks", "spans", "signatures", "pictures")
 _SCALES, _COPIES = "scales", (b"0", b"1")
-_READ_AT_ONCE = 512
+_READ_AT_ONCE, _READ_BYTES = 512, 32 << 20
 Pack = Callable[[int, bytes], tuple[bytes, int | None]]
 
 
@@ -71,24 +73,37 @@ class Stamp(NamedTuple):
 class Partition:
     """A day of one stream on disk. Opens its files at the first use; any thread may read, one writes.
 
+    Args:
+        map_bytes: the size that the file's map begins with; it doubles whenever the day is full.
+        on_open: called with the day each time that its files are opened.
+
     Raises:
         BrokenFile: its file is not what LMDB left there.
+        StoreUnreadable: its file cannot be read now.
+        UnknownFormat: its file is of another version of LMDB.
     """
 
-    def __init__(self, folder: Path, map_bytes: int) -> None:
+    def __init__(self, folder: Path, map_bytes: int, on_open: Callable[[Partition], None] = lambda _: None) -> None:
         self.folder = folder
-        self._map_bytes = map_bytes
+        self._map_bytes, self._on_open = map_bytes, on_open
         self._lock = threading.RLock()  # over the files being open
-        self._writing = threading.Lock()  # over what they hold; taken first
+        self._writing = threading.RLock()  # over what they hold; taken first
+        self._hidden: frozenset[int] = frozenset()
+        self._last_disk_bytes = 0
         self._env: lmdb.Environment | None = None
         self._tables: dict[str, lmdb._Database] = {}
         shutil.rmtree(self._fresh, ignore_errors=True)  # an attempt at writing it anew that did not come to its end
         self._gone = False
         self.stamp = Stamp(0, 0, 0, 0)
         self.content_bytes = 0
-        if self._data.exists():
+        if os.path.lexists(self._data):
             check_pages(self._data)
-            self.stamp = self._read_stamp()
+            try:
+                self.stamp = self._read_stamp()
+            except StorageError as exc:
+                raise StoreUnreadable(
+                    f"{exc}; it is left as it is; make it readable to this user and start again"
+                ) from exc
             self.close()
 
     @property
@@ -121,39 +136,76 @@ class Partition:
 
     @property
     def disk_bytes(self) -> int:
-        """What the files take on the disk, not what they seem to be long."""
-        taken = 0
-        with contextlib.suppress(FileNotFoundError):  # the day, or a file of it, is being removed
-            for file in os.scandir(self.folder):
-                taken += file.stat().st_blocks * 512 if file.is_file() else 0
-        return taken
+        """What the files take on the disk, not what they seem to be long; where they cannot be looked at, as before."""
+        try:
+            with os.scandir(self.folder) as files:
+                self._last_disk_bytes = sum(file.stat().st_blocks * 512 for file in files if file.is_file())
+        except FileNotFoundError:  # the day, or a file of it, is being removed
+            return 0 if self._gone else self._last_disk_bytes
+        except OSError:  # too many open files, for instance: a statistic ends nothing
+            pass
+        return self._last_disk_bytes
 
-    def write(self, entries: Sequence[Entry], ends: dict[int, int]) -> None:
+    @property
+    def changed_ns(self) -> int:
+        """When its file was last written to, by the file system's clock; 0 where that cannot be said."""
+        try:
+            return self._data.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps everybody else from writing to the day until the end of the context."""
+        with self._writing:
+            yield
+
+    def write(self, entries: Sequence[Entry], ends: Mapping[int, int]) -> None:
         """Commits blocks and new end times in one transaction; on return they are durable.
 
         Raises:
             StoreUnwritable: the disk is full or the folder cannot be written; nothing of the group was kept.
         """
         with self._writing:
-            with self._transaction(write=True) as (txn, tables):
-                for info, record, signature, picture, scales in entries:
-                    key = _KEY.pack(info.block_id)
-                    txn.put(key, record, db=tables["blocks"])
-                    txn.put(key, _pack_span(info), db=tables["spans"])
-                    shape = _SHAPE.pack(*signature.shape)
-                    txn.put(key, seal(shape + signature.half().numpy().tobytes()), db=tables["signatures"])
-                    if picture:
-                        txn.put(key, seal(picture, key), db=tables["pictures"])
-                    if scales is not None:
-                        _put_scales(txn, tables[_SCALES], scales)
-                for block_id, end_ns in ends.items():
-                    key = _KEY.pack(block_id)
-                    old = txn.get(key, db=tables["spans"])
-                    if old is not None:
-                        with contextlib.suppress(CorruptBlock):  # left as it is, for the doctor
-                            span = _read_span(block_id, bytes(old))._replace(end_ns=end_ns)
-                            txn.put(key, _pack_span(span), db=tables["spans"])
+            while not self._fits(lambda: self._put(entries, ends)):
+                self._grow()
             self.stamp = self._read_stamp()
+
+    def touched(self, erasure: Erasure, ends: Mapping[int, int]) -> dict[int, int]:
+        """The ids of the blocks that an erasure means, and when each ends.
+
+        A block whose span cannot be read is meant wherever its day is touched; its end is 0.
+
+        Args:
+            ends: newer ends than those on disk.
+        """
+        found: dict[int, int] = {}
+        whole_day = day_span(self.folder.name)
+        readable: set[int] = set()
+        for block_id, value in self._scan("spans"):
+            with contextlib.suppress(CorruptBlock):
+                info = _read_span(block_id, value)
+                readable.add(block_id)
+                end_ns = max(info.end_ns, ends.get(block_id, 0))
+                if erasure.covers(block_id, info.start_ns, end_ns):
+                    found[block_id] = end_ns
+        for block_id in self.all_ids() - readable:
+            if erasure.covers(block_id, *whole_day):
+                found[block_id] = 0
+        return found
+
+    def hide(self, block_ids: Collection[int]) -> None:
+        """From here on these are not found; their bytes stay until `forget`. The index file, which has them, goes.
+
+        Raises:
+            StoreUnwritable: the index file cannot be removed.
+        """
+        self._hidden |= frozenset(block_ids)
+        with self._writing:
+            try:
+                self.index_file.unlink(missing_ok=True)
+            except OSError as exc:
+                raise StoreUnwritable(f"{self.index_file} cannot be removed: {exc.strerror}") from exc
 
     def forget(self, block_ids: Collection[int]) -> None:
         """Removes blocks, and every byte of theirs from the files; a crash leaves all of them or none.
@@ -223,7 +275,7 @@ class Partition:
             StoreUnwritable: there is no room for it.
         """
         with self._writing:
-            if self._gone or stamp != self.stamp:
+            if self._gone or self._hidden or stamp != self.stamp:
                 return False
             try:
                 self._fresh.mkdir(mode=0o700, exist_ok=True)
@@ -244,7 +296,11 @@ class Partition:
         with self._writing, self._lock:
             self.close()
             self._gone = True
-            shutil.rmtree(self.folder)
+            try:
+                shutil.rmtree(self.folder)
+                sync_folder(self.folder.parent)
+            except OSError as exc:
+                raise StoreUnwritable(f"{self.folder} cannot be removed: {exc}") from exc
 
     def _rewrite(
         self,
@@ -252,20 +308,28 @@ class Partition:
         pack: Pack = lambda _, record: (record, None),
         scales: Scales | None = None,
     ) -> None:
-        """Writes the files anew without some rows of each table."""
+        """Writes the files anew without some rows of each table, and without those that are hidden."""
         with self._writing:
+            hidden = self._hidden
             try:
-                self._write_anew(gone, pack, scales)
+                self._write_anew({name: ids | hidden for name, ids in gone.items()}, pack, scales)
                 self.index_file.unlink(missing_ok=True)  # first: it holds what is to be gone, and can be made again
                 sync_folder(self.folder)
             except (lmdb.Error, OSError) as exc:
                 shutil.rmtree(self._fresh, ignore_errors=True)
                 raise StoreUnwritable(f"{self.folder} cannot be written anew: {exc}") from exc
+            except BaseException:
+                shutil.rmtree(self._fresh, ignore_errors=True)
+                raise
             with self._lock:
                 self.close()
-                os.replace(self._fresh / "data.mdb", self.folder / "data.mdb")
-                sync_folder(self.folder)
-                shutil.rmtree(self._fresh)
+                try:
+                    os.replace(self._fresh / "data.mdb", self._data)
+                    sync_folder(self.folder)
+                except OSError as exc:
+                    raise StoreUnwritable(f"{self.folder} cannot be written anew: {exc}") from exc
+                shutil.rmtree(self._fresh, ignore_errors=True)
+                self._hidden -= hidden
                 self.stamp = self._read_stamp()
 
     def _write_anew(self, gone: dict[str, set[int]], pack: Pack, scales: Scales | None) -> None:
@@ -292,13 +356,10 @@ class Partition:
                         for i, (key, value) in zip(ids, batch, strict=True)
                         if i not in gone[name]
                     ]
-                    with env.begin(write=True, db=table) as txn:
-                        for key, value in kept:
-                            txn.put(key, value, append=True)
+                    _fill(env, functools.partial(_put_behind, table=table, rows=kept))
             table = env.open_db(_SCALES.encode())
-            with env.begin(write=True) as txn:
-                for each in (*self.scales().values(), *([scales] if scales is not None else [])):
-                    _put_scales(txn, table, each)
+            for each in (*self.scales().values(), *([scales] if scales is not None else [])):
+                _fill(env, functools.partial(_put_scales, table=table, scales=each))
 
     def record(self, block_id: int) -> bytes:
         """The sealed record of a block.
@@ -326,16 +387,27 @@ class Partition:
 
     def ids(self) -> list[int]:
         """Every block's id, in order; of the values only the spans are read, and not checked."""
-        return [block_id for block_id, _ in self._scan("spans")]
+        return [block_id for block_id, _ in self._scan("spans") if block_id not in self._hidden]
+
+    def all_ids(self) -> set[int]:
+        """Every id that stands in any table, hidden or not; no value is read."""
+        found: set[int] = set()
+        for name in _TABLES:
+            with self._transaction() as (txn, tables), txn.cursor(db=tables[name]) as cursor:
+                found.update(_KEY.unpack(key)[0] for key in cursor.iternext(keys=True, values=False))
+        return found
 
     def infos(self) -> Iterator[BlockInfo]:
         """Every block in id order; no transaction stays open between two of them."""
         for block_id, value in self._scan("spans"):
-            yield _read_span(block_id, value)
+            if block_id not in self._hidden:
+                yield _read_span(block_id, value)
 
     def signatures(self, damaged: Callable[[int, StorageError], None]) -> Iterator[tuple[BlockInfo, Tensor]]:
         """Every block with its signature `[N, E]`, in id order; of one that cannot be read, `damaged` is told."""
         for block_id, value in self._scan("signatures"):
+            if block_id in self._hidden:
+                continue
             try:
                 body = unseal(value, f"the signature of block {block_id}")
                 info = self.info(block_id)
@@ -353,9 +425,61 @@ class Partition:
                 self._env.close()
                 self._env = None
 
+    def close_if_idle(self) -> bool:
+        """Unmaps the files unless they are just being read. Returns whether they are closed."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self.close()
+        finally:
+            self._lock.release()
+        return True
+
+    def _put(self, entries: Sequence[Entry], ends: Mapping[int, int]) -> None:
+        with self._transaction(write=True) as (txn, tables):
+            for info, record, signature, picture, scales in entries:
+                key = _KEY.pack(info.block_id)
+                txn.put(key, record, db=tables["blocks"])
+                txn.put(key, _pack_span(info), db=tables["spans"])
+                shape = _SHAPE.pack(*signature.shape)
+                txn.put(key, seal(shape + signature.half().numpy().tobytes()), db=tables["signatures"])
+                if picture:
+                    txn.put(key, seal(picture, key), db=tables["pictures"])
+                if scales is not None:
+                    _put_scales(txn, tables[_SCALES], scales)
+            for block_id, end_ns in ends.items():
+                key = _KEY.pack(block_id)
+                old = txn.get(key, db=tables["spans"])
+                if old is not None:
+                    with contextlib.suppress(CorruptBlock):  # left as it is, for the doctor
+                        span = _read_span(block_id, bytes(old))._replace(end_ns=end_ns)
+                        txn.put(key, _pack_span(span), db=tables["spans"])
+
+    def _fits(self, write: Callable[[], None]) -> bool:
+        """Whether the map had room for it."""
+        try:
+            write()
+        except lmdb.MapFullError:
+            return False
+        return True
+
+    def _grow(self) -> None:
+        """Doubles the map. No transaction is open meanwhile: each holds the lock."""
+        with self._lock:
+            try:
+                self._map_bytes = _double(self._open())
+            except (lmdb.Error, OSError, MemoryError, OverflowError) as exc:
+                self.close()
+                raise StoreUnwritable(
+                    f"{self.folder} is full, and this process has no address space for a larger map: {exc}; "
+                    "set a smaller memory.map_bytes"
+                ) from exc
+
     def _get(self, table: str, block_id: int) -> bytes:
-        with self._transaction() as (txn, tables):
-            value = txn.get(_KEY.pack(block_id), db=tables[table])
+        value = None
+        if block_id not in self._hidden:
+            with self._transaction() as (txn, tables):
+                value = txn.get(_KEY.pack(block_id), db=tables[table])
         if value is None:
             raise BlockNotFound(f"block {block_id} is not in {self.folder}")
         return bytes(value)
@@ -370,14 +494,16 @@ class Partition:
         after = b""
         while True:
             with self._transaction() as (txn, tables), txn.cursor(db=tables[table]) as cursor:
-                batch = []
+                batch, size, more = [], 0, False
                 if cursor.set_range(after):
                     for key, value in cursor:
                         batch.append((bytes(key), bytes(value)))
-                        if len(batch) == _READ_AT_ONCE:
+                        size += len(value)
+                        more = len(batch) == _READ_AT_ONCE or size >= _READ_BYTES
+                        if more:
                             break
             yield batch
-            if len(batch) < _READ_AT_ONCE:
+            if not more:
                 return
             after = _KEY.pack(_KEY.unpack(batch[-1][0])[0] + 1)
 
@@ -408,6 +534,8 @@ class Partition:
                 env = self._open()
                 with env.begin(write=write) as txn:
                     yield txn, self._tables
+            except lmdb.MapFullError:
+                raise
             except lmdb.CorruptedError as exc:
                 raise CorruptBlock(f"{self.folder}: {exc}") from exc
             except (lmdb.Error, OSError) as exc:
@@ -437,6 +565,10 @@ class Partition:
                 env.close()
                 raise
             self._env = env
+            if is_new:
+                for folder in (self.folder, self.folder.parent, self.folder.parent.parent):
+                    sync_folder(folder)  # LMDB makes its file durable, and not the names that lead there
+            self._on_open(self)
         return self._env
 
     def _environment(self, folder: Path) -> lmdb.Environment:
@@ -444,6 +576,29 @@ class Partition:
         through a mapping, which on a full disk ends the process."""
         tables = len(_TABLES) + 1
         return lmdb.open(str(folder), map_size=self._map_bytes, max_dbs=tables, mode=0o600, readahead=False, lock=False)
+
+
+def _double(env: lmdb.Environment) -> int:
+    """Gives a file twice the address space. Returns how much that is."""
+    size = 2 * int(env.info()["map_size"])
+    env.set_mapsize(size)
+    return size
+
+
+def _fill(env: lmdb.Environment, put: Callable[[lmdb.Transaction], None]) -> None:
+    """Puts rows in one transaction, whatever room they need."""
+    while True:
+        try:
+            with env.begin(write=True) as txn:
+                put(txn)
+            return
+        except lmdb.MapFullError:
+            _double(env)
+
+
+def _put_behind(txn: lmdb.Transaction, table: lmdb._Database, rows: Sequence[tuple[bytes, bytes]]) -> None:
+    for key, value in rows:
+        txn.put(key, value, db=table, append=True)
 
 
 def _put_scales(txn: lmdb.Transaction, table: lmdb._Database, scales: Scales) -> None:

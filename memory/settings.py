@@ -38,10 +38,11 @@ class MemoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         content_bytes: what the blocks in them may take, room that a file has kept for later not counted; 0 means no
             limit.
         low_water: above either limit the oldest days are dropped, until this share of it is taken.
-        keep_days: days older than this are dropped; 0 means for ever.
+        keep_days: days that ended and were last written to longer ago than this are dropped; 0 means for ever.
         commit_seconds: the longest that a block waits before it is durable.
         commit_bytes: a group of this size is committed at once.
-        map_bytes: address space reserved for a day of a stream; sparse, costs no disk.
+        map_bytes: address space that a day of a stream begins with; it doubles whenever the day is full, and costs no
+            disk.
     """
 
     folder: str = "longwatch-data"

@@ -1,4 +1,4 @@
-"""`Store`: the partitions of all streams behind one writer thread.
+"""`Store`: all that is on disk, behind one door. Its parts each have a file: days, writer, ids, eraser, book.
 
 Blocks are queued and committed in groups; once `on_durable` has named a block it survives `kill -9`. Reads go to
 the partitions directly. A block that is still queued is not found here: `Tiers` holds it in memory until then.
@@ -7,22 +7,25 @@ the partitions directly. A block that is still queued is not found here: `Tiers`
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from .block import BlockInfo
-from .book import Book
-from .errors import BlockNotFound, BrokenFile, StorageError, StoreUnwritable
-from .folder import day_files, day_of, set_aside, shut_others_out, take_folder
+from .book import Book, Erasure
+from .days import Days
+from .eraser import Eraser
+from .errors import BlockNotFound
+from .folder import shut_others_out, stream_folders, take_folder
+from .ids import Ids
 from .partition import Entry, Partition
 from .retention import Day
 from .settings import MemoryConfig
+from .storedtimes import StoredTimes
+from .writer import Writer
 
-_OPEN_PARTITIONS = 16
+_IDS_AT_ONCE = 64
 
 
 class StoreStats(NamedTuple):
@@ -36,7 +39,7 @@ class StoreStats(NamedTuple):
 
 
 class Store:
-    """All that is on disk. Thread-safe; one process at a time.
+    """Thread-safe; one process at a time. What is to be erased since the last life is gone, or hidden, from the start.
 
     Args:
         config: folder and limits.
@@ -46,6 +49,7 @@ class Store:
         book: what must be remembered beside the blocks.
         broken: days whose file is proven to be broken and was set aside, and why.
         notices: what else was found at the start and should be said, in sentences.
+        newest_stored_ns: when something was last written before this life, by the clock of then; 0 if never.
 
     Raises:
         StoreInUse: another process has the folder open.
@@ -56,67 +60,102 @@ class Store:
 
     def __init__(self, config: MemoryConfig, on_durable: Callable[[str, list[int]], None] | None = None) -> None:
         self.config = config
-        self.on_durable = on_durable
         self.folder = Path(config.folder)
-        self.broken: dict[str, str] = {}
         self._lock_file = take_folder(self.folder)
         try:
             self.notices = shut_others_out(self.folder)
             self.book = Book(self.folder)
-            self._partitions: dict[str, dict[str, Partition]] = self._find_partitions()
+            self._days = Days(self.folder, config.map_bytes)
+            self._stored = StoredTimes(self.book, self._days)
+            self._ids = Ids(self.book, {stream: self.last_id(stream) for stream in self._days.streams()})
         except BaseException:
             os.close(self._lock_file)
             raise
+        self.broken = self._days.broken
+        self.newest_stored_ns = self._stored.newest_ns
         if self.book.set_aside:
             self.notices.append(f"the store's book was broken and is begun again: {self.book.set_aside}")
-        self._queue: list[tuple[str, Entry]] = []
-        self._ends: dict[tuple[str, int], tuple[str, int]] = {}
-        self._queued_bytes = 0
-        self._commits = 0
-        self._last_error = ""
-        self._flush_asked = self._closing = False
-        self._busy = threading.Condition()
-        self._writer = threading.Thread(target=self._write_for_ever, name="store-writer", daemon=True)
-        self._writer.start()
+        self._writer = Writer(
+            self._write,
+            room_bytes=config.ram_bytes,
+            commit_seconds=config.commit_seconds,
+            commit_bytes=config.commit_bytes,
+        )
+        if on_durable is not None:
+            self._writer.on_durable = on_durable
+        self._eraser = Eraser(self.folder, self._days, self._writer, self._ids, self.book)
+        try:
+            self._erase_rest()
+        except BaseException:
+            self.close()
+            raise
 
     @property
-    def has_room(self) -> bool:
-        """Whether more may be queued. Not while as much waits as RAM may hold: the disk is full, or slower than we."""
-        return self._queued_bytes < self.config.ram_bytes
+    def on_durable(self) -> Callable[[str, list[int]], None]:
+        """Told (stream, ids) after each commit, on the writer's thread."""
+        return self._writer.on_durable
+
+    @on_durable.setter
+    def on_durable(self, told: Callable[[str, list[int]], None]) -> None:
+        self._writer.on_durable = told
+
+    @property
+    def on_lost(self) -> Callable[[str, list[BlockInfo], str], None]:
+        """Told (stream, blocks, why) of what can never be written and was given up, on any thread."""
+        return self._writer.on_lost
+
+    @on_lost.setter
+    def on_lost(self, told: Callable[[str, list[BlockInfo], str], None]) -> None:
+        self._writer.on_lost = told
+
+    def has_room(self, stream: str) -> bool:
+        """Whether a stream may queue more. Not while its share of RAM waits, or its ids run out: see `trouble`."""
+        return self._writer.has_room(stream) and self._ids.has(stream, _IDS_AT_ONCE)
+
+    def trouble(self, stream: str) -> str:
+        """What keeps a stream's blocks from being written, empty where nothing does."""
+        return self._writer.error_of(stream) or self._ids.error
+
+    def next_id(self, stream: str) -> int:
+        """An id for a new block, that no block of the stream has or ever had.
+
+        Raises:
+            StoreUnwritable: the book cannot be written; `has_room` says so before.
+        """
+        return self._ids.next(stream)
 
     def put(self, stream: str, entry: Entry) -> None:
         """Queues a block. Whoever has many asks `has_room` first."""
-        with self._busy:
-            self._queue.append((stream, entry))
-            self._queued_bytes += entry.size_bytes
-            self._busy.notify_all()
+        self._ids.note(stream, entry.info.block_id)
+        self._writer.put(stream, entry)
 
-    def extend(self, stream: str, block_id: int, start_ns: int, end_ns: int) -> None:
+    def extend(self, stream: str, info: BlockInfo, end_ns: int) -> None:
         """Queues a new end time of a block."""
-        with self._busy:
-            self._ends[stream, block_id] = (day_of(start_ns), end_ns)
+        self._writer.extend(stream, info, end_ns)
 
     def flush(self, timeout_seconds: float = 30.0) -> None:
-        """Returns when everything put so far is durable.
+        """Returns when everything put so far is durable, whatever comes meanwhile.
 
         Raises:
             StoreUnwritable: it could not be written in time.
         """
-        with self._busy:
-            self._flush_asked = True
-            self._busy.notify_all()
-            if not self._busy.wait_for(lambda: not (self._queue or self._ends or self._flush_asked), timeout_seconds):
-                raise StoreUnwritable(
-                    f"{len(self._queue)} blocks could not be written to {self.folder}: {self._last_error or 'too slow'}"
-                )
+        self._writer.flush(timeout_seconds)
 
     def streams(self) -> list[str]:
         """Names of all streams that have something on disk."""
-        return sorted(self._partitions)
+        return self._days.streams()
+
+    def remembered(self) -> list[str]:
+        """Names of all streams that have anything in the folder, also what was set aside."""
+        return sorted({*self.streams(), *stream_folders(self.folder)})
 
     def last_id(self, stream: str) -> int:
         """The highest id on disk, 0 where there is none."""
-        return max((p.last_id for p in self.partitions(stream)), default=0)
+        return max((p.last_id for p in self._days.of(stream)), default=0)
+
+    def seen_ns(self, stream: str) -> int:
+        """The newest time that was erased on purpose, 0 where none was: a recording is not read again up to there."""
+        return self.book.seen_ns(stream)
 
     def record(self, stream: str, block_id: int) -> bytes:
         """A block's sealed record.
@@ -149,54 +188,102 @@ class Store:
 
     def partitions(self, stream: str) -> list[Partition]:
         """A stream's days, oldest first."""
-        return [partition for _, partition in sorted(self._partitions.get(stream, {}).items())]
+        return self._days.of(stream)
 
     def partition(self, stream: str, day: str) -> Partition:
-        """A day of a stream that is on disk."""
-        return self._partitions[stream][day]
+        """A day of a stream that is on disk.
+
+        Raises:
+            BlockNotFound: it is not, or not any more.
+        """
+        partition = self._days.find(stream, day)
+        if partition is None:
+            raise BlockNotFound(f"stream {stream} has nothing of {day}")
+        return partition
 
     def days(self) -> list[Day]:
         """Every partition, oldest day first."""
         found = [
-            Day(stream, day, partition.disk_bytes, partition.content_bytes)
-            for stream, days in self._partitions.items()
-            for day, partition in list(days.items())
+            Day(stream, day, files.disk_bytes, files.content_bytes, self._stored.of(stream, day), files.last_id)
+            for stream, day, files in self._days.all()
         ]
         return sorted(found, key=lambda row: (row.day, row.stream))
 
     def drop(self, stream: str, day: str) -> list[int]:
-        """Forgets a day of a stream, files and all. Returns the ids that are gone."""
-        partition = self._partitions[stream].pop(day)
-        ids = partition.ids()
-        partition.remove()
-        return ids
-
-    def forget(self, stream: str, block_ids: Collection[int]) -> None:
-        """Removes blocks from every file, to the last byte. Takes as long as writing the days that held them.
+        """Deletes a day of a stream, files and all. Returns the ids that are gone.
 
         Raises:
-            StoreUnwritable: they, or what came before them, could not be written.
+            StoreUnwritable: it could not be deleted.
         """
-        self.flush()
-        gone = set(block_ids)
-        for day, partition in list(self._partitions.get(stream, {}).items()):
-            held = partition.ids()
-            if not gone.isdisjoint(held):
-                if gone.issuperset(held):
-                    self.drop(stream, day)
-                else:
-                    partition.forget(gone.intersection(held))
+        ids = self._days.remove(stream, day)
+        self._writer.forget_ends(stream, day)
+        self._stored.forget(stream, day)
+        return ids
+
+    def promise(self, stream: str, since_ns: int | None, until_ns: int | None) -> Erasure:
+        """Notes for good that a time is to be forgotten: every block that has an id by now. `carry_out` does it.
+
+        Raises:
+            StoreUnwritable: it could not be noted; nothing is forgotten.
+        """
+        return self._eraser.promise(stream, since_ns, until_ns)
+
+    def carry_out(self, erasure: Erasure) -> list[int]:
+        """Removes what was promised from every file, to the last byte. Takes as long as writing its days anew.
+
+        Returns:
+            the ids of all blocks that are gone by it, also by earlier attempts.
+
+        Raises:
+            StorageError: not all could be removed; nothing of it is found any more, and it is tried again.
+        """
+        return self._eraser.carry_out(erasure)
+
+    def forget(self, stream: str, since_ns: int | None, until_ns: int | None) -> int:
+        """Removes every block so far that touches a time, whoever watches. Returns how many. See `carry_out`."""
+        return len(self.carry_out(self.promise(stream, since_ns, until_ns)))
+
+    @property
+    def promised(self) -> list[Erasure]:
+        """What is to be erased and is not yet."""
+        return self._eraser.pending
+
+    def carry_out_rest(self) -> tuple[dict[str, list[int]], str]:
+        """Tries again whatever could not be erased. Returns the ids that are gone now, by stream, and what failed."""
+        return self._eraser.carry_out_rest(), self._eraser.error
+
+    def supervise(self) -> bool:
+        """Starts the writer again where it has died. Returns whether it had."""
+        return self._writer.supervise()
 
     @property
     def healthy(self) -> bool:
-        """Whether the writer thread lives and the last commit went through."""
-        return self._writer.is_alive() and not self._last_error
+        """Whether the writer thread lives and all that is due was written."""
+        return self._writer.alive and not self._error
+
+    @property
+    def lost_blocks(self) -> int:
+        """How many could never be written and were given up."""
+        return self._writer.lost_blocks
 
     @property
     def stats(self) -> StoreStats:
         """Numbers for status."""
-        disk = sum(day.disk_bytes for day in self.days())
-        return StoreStats(disk, len(self._queue), self._queued_bytes, self._commits, self._last_error)
+        disk = sum(files.disk_bytes for _, _, files in self._days.all())
+        blocks, waiting = self._writer.waiting
+        return StoreStats(disk, blocks, waiting, self._writer.commits, self._error)
+
+    def check_integrity(self) -> None:
+        """Raises AssertionError with the numbers where the books do not balance."""
+        self._writer.check_integrity()
+        for stream in self.streams():
+            twice: set[int] = set()
+            for partition in self.partitions(stream):
+                ids = set(partition.all_ids())
+                assert not ids & twice, f"ids {sorted(ids & twice)[:5]} of {stream} stand in two days"
+                twice |= ids
+            given = self._ids.last_given(stream)
+            assert max(twice, default=0) <= given, f"{stream} holds id {max(twice)}, given was {given}"
 
     def close(self) -> None:
         """Writes what is queued and gives the folder back.
@@ -205,27 +292,33 @@ class Store:
             StoreUnwritable: what was queued could not be written; the folder is given back all the same.
         """
         try:
-            if self._writer.is_alive():
-                self.flush()
+            self._writer.supervise()
+            self.flush()
+            self._ids.settle()
         finally:
-            with self._busy:
-                self._closing = True
-                self._busy.notify_all()
-            self._writer.join(timeout=10)
-            for partition in (p for days in self._partitions.values() for p in days.values()):
-                partition.close()
+            self._writer.close()
+            self._days.close()
             self.book.close()
             os.close(self._lock_file)
 
-    def _find_partitions(self) -> dict[str, dict[str, Partition]]:
-        found: dict[str, dict[str, Partition]] = defaultdict(dict)
-        for data in day_files(self.folder):
-            stream, day = data.parts[-3:-1]
-            try:
-                found[stream][day] = Partition(data.parent, self.config.map_bytes)
-            except BrokenFile as exc:
-                self.broken[f"{stream} {day}"] = f"{exc}; set aside as {set_aside(data).name}"
-        return found
+    @property
+    def _error(self) -> str:
+        return self._writer.error or self._ids.error
+
+    def _erase_rest(self) -> None:
+        """What the last life promised. What cannot be erased now is hidden at least, or the store does not open."""
+        self._eraser.hide()
+        self._eraser.carry_out_rest()
+        if self._eraser.error:
+            self.notices.append(
+                f"what was forgotten is still in the files; it is not shown, and tried again: {self._eraser.error}"
+            )
+
+    def _write(self, stream: str, day: str, entries: list[Entry], ends: Mapping[int, int]) -> None:
+        if not entries and self._days.find(stream, day) is None:
+            return  # it was forgotten meanwhile
+        self._days.make(stream, day).write(entries, ends)
+        self._stored.note(stream, day, time.time_ns())
 
     def _partition_of(self, stream: str, block_id: int) -> Partition:
         for partition in self.partitions(stream):
@@ -236,66 +329,3 @@ class Store:
                     continue
                 return partition
         raise BlockNotFound(f"stream {stream} has no block {block_id}")
-
-    def _write_for_ever(self) -> None:
-        while True:
-            with self._busy:
-                self._busy.wait_for(self._worth_writing, self.config.commit_seconds)
-                if self._closing:
-                    return
-                queue, ends = self._next_group()
-            error = self._commit(queue, ends)
-            with self._busy:
-                self._last_error = error
-                if not error:
-                    del self._queue[: len(queue)]
-                    self._queued_bytes -= sum(entry.size_bytes for _, entry in queue)
-                    for key, value in ends.items():
-                        if self._ends.get(key) == value:
-                            del self._ends[key]
-                    if not self._queue and not self._ends:
-                        self._flush_asked = False
-                self._busy.notify_all()
-            if error:
-                time.sleep(self.config.commit_seconds)
-
-    def _worth_writing(self) -> bool:
-        enough = min(self.config.commit_bytes, self.config.ram_bytes // 2)
-        return self._closing or self._flush_asked or self._queued_bytes >= enough
-
-    def _next_group(self) -> tuple[list[tuple[str, Entry]], dict[tuple[str, int], tuple[str, int]]]:
-        """What to commit now: the oldest of the queue, and once all of it is among them, the new ends."""
-        size = count = 0
-        for _, entry in self._queue:
-            size, count = size + entry.size_bytes, count + 1
-            if size >= self.config.commit_bytes:
-                break
-        return self._queue[:count], dict(self._ends) if count == len(self._queue) else {}
-
-    def _commit(self, queue: list[tuple[str, Entry]], ends: dict[tuple[str, int], tuple[str, int]]) -> str:
-        """Writes a group, partition by partition. Returns what went wrong, or an empty string."""
-        groups: dict[tuple[str, str], tuple[list[Entry], dict[int, int]]] = defaultdict(lambda: ([], {}))
-        for stream, entry in queue:
-            groups[stream, day_of(entry.info.start_ns)][0].append(entry)
-        for (stream, block_id), (day, end_ns) in ends.items():
-            if (stream, day) in groups or day in self._partitions.get(stream, ()):  # else it was forgotten meanwhile
-                groups[stream, day][1][block_id] = end_ns
-        try:
-            for (stream, day), (entries, new_ends) in groups.items():
-                self._partition(stream, day).write(entries, new_ends)
-                self._commits += 1
-                if self.on_durable is not None and entries:
-                    self.on_durable(stream, [entry.info.block_id for entry in entries])
-        except StorageError as exc:
-            return str(exc)
-        return ""
-
-    def _partition(self, stream: str, day: str) -> Partition:
-        days = self._partitions[stream]
-        if day not in days:
-            days[day] = Partition(self.folder / stream / day, self.config.map_bytes)
-        is_open = [p for others in self._partitions.values() for p in others.values() if p.is_open]
-        for partition in is_open[: max(0, len(is_open) - _OPEN_PARTITIONS)]:
-            if partition is not days[day]:
-                partition.close()
-        return days[day]

@@ -50,6 +50,7 @@ class Tiers:
     """Packed blocks in RAM, least recently used first out, over the store. Thread-safe.
 
     Every value is checked as it is read. A block that fails is refused from then on, and `on_damage` is told once.
+    A block that can never be written leaves RAM too, and `on_lost` is told, on any thread.
 
     Args:
         store: the disk; its `on_durable` is taken over.
@@ -71,7 +72,7 @@ class Tiers:
         text_tokens: int = 0,
     ) -> None:
         self.store = store
-        store.on_durable = self._durable
+        store.on_durable, store.on_lost = self._durable, self._lost
         self._codec = CODECS[codec]
         self._budget = ram_bytes
         self._fingerprint = bytes.fromhex(fingerprint)[:16]
@@ -85,6 +86,7 @@ class Tiers:
         self._hits = self._misses = 0
         self._damaged: dict[_Key, str] = {}
         self.on_damage: Callable[[str, int, str], None] = lambda stream, block_id, why: None
+        self.on_lost: Callable[[str, list[BlockInfo], str], None] = lambda stream, blocks, why: None
         self._lock = threading.RLock()
 
     def spill(self, stream: str, block: Block) -> Block:
@@ -113,7 +115,7 @@ class Tiers:
             recent = self._recent.get((stream, info.block_id))
             if recent is not None:
                 self._recent[stream, info.block_id] = recent._replace(info=info._replace(end_ns=end_ns))
-        self.store.extend(stream, info.block_id, info.start_ns, end_ns)
+        self.store.extend(stream, info, end_ns)
 
     def fetch(self, stream: str, block_ids: Sequence[int]) -> list[Block]:
         """Blocks on the device, in time order, each once. Signatures are left out.
@@ -248,8 +250,9 @@ class Tiers:
             if data is not None:
                 self._packed.move_to_end(key)
                 self._hits += 1
-        if key in self._damaged:
-            raise CorruptBlock(self._damaged[key])
+            damage = self._damaged.get(key)
+        if damage is not None:
+            raise CorruptBlock(damage)
         try:
             if data is not None:
                 return self._read(stream, data, f"block {block_id} of {stream}")
@@ -303,10 +306,11 @@ class Tiers:
 
     def _known_scales(self, stream: str) -> dict[bytes, Scales]:
         """Every scales that the stream's blocks were packed against, by digest, the newest last."""
-        if stream not in self._scales:
-            days = [partition.scales() for partition in self.store.partitions(stream)]
-            self._scales[stream] = {digest: scales for day in days for digest, scales in day.items()}
-        return self._scales[stream]
+        with self._lock:
+            if stream not in self._scales:
+                days = [partition.scales() for partition in self.store.partitions(stream)]
+                self._scales[stream] = {digest: scales for day in days for digest, scales in day.items()}
+            return self._scales[stream]
 
     def _info(self, stream: str, block_id: int) -> BlockInfo:
         with self._lock:
@@ -346,3 +350,7 @@ class Tiers:
             for block_id in block_ids:
                 self._recent.pop((stream, block_id), None)
             self._evict()
+
+    def _lost(self, stream: str, blocks: list[BlockInfo], why: str) -> None:
+        self.drop(stream, [info.block_id for info in blocks])
+        self.on_lost(stream, blocks, why)

@@ -172,7 +172,8 @@ def test_what_is_forgotten_leaves_no_byte_in_an_index_file_and_does_not_come_bac
         assert A_DAY + 7 in [block_id for block_id, _ in forgetful.ranking()]
         forgetful.retriever.index.forget(gone)
         forgetful.tiers.drop("yard", gone)
-        forgetful.tiers.store.forget("yard", gone)
+        for number in gone:
+            forgetful.tiers.store.forget("yard", make_block(number).start_ns, make_block(number).end_ns)
         after = bytes_under(folder)
         assert not any(marks[number] in after for number in gone)
         assert all(marks[number] in after for number in kept)
@@ -188,7 +189,7 @@ def test_what_is_forgotten_leaves_no_byte_in_an_index_file_and_does_not_come_bac
 
 def test_a_day_that_is_forgotten_whole_takes_its_index_file_along(folder: Path) -> None:
     with memory(folder) as forgetful:
-        forgetful.tiers.store.forget("yard", range(1, A_DAY + 1))
+        forgetful.tiers.store.forget("yard", None, make_block(A_DAY).end_ns)
     assert [file.parent.name for file in index_files(folder)] == ["2026-03-03"]
     assert not (folder / "yard" / "2026-03-02").exists()
 

@@ -14,7 +14,7 @@ from longwatch.memory.errors import BlockNotFound, BrokenFile, CorruptBlock, Sto
 from longwatch.memory.partition import Entry, Partition
 from longwatch.memory.record import read_record
 
-from .blocks import make_block
+from .blocks import forget, make_block
 from .writer import FINGERPRINT, open_store
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +91,7 @@ def day(tmp_path: Path) -> Path:
         tiers.spill("yard", make_block(number, picture=b"" if number % 7 == 0 else b"a picture " * (number * 20)))
         if number % 10 == 0:
             store.flush()
-    store.forget("yard", [2, 3, 11, 40])
+    forget(store, 2, 3, 11, 40)
     for number in range(61, 70):
         tiers.spill("yard", make_block(number))
         store.flush()

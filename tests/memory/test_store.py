@@ -15,12 +15,11 @@ import torch
 
 from longwatch.memory.errors import BlockNotFound, CorruptBlock, FingerprintMismatch, StoreInUse, StoreUnwritable
 from longwatch.memory.record import seal
-from longwatch.memory.retention import Day, Limit, days_to_drop
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import SCALED_ON, Tiers
 
-from .blocks import DAY_NS, MORNING_NS, make_block
+from .blocks import DAY_NS, MORNING_NS, forget, make_block
 
 FINGERPRINT = "ab" * 32
 
@@ -189,33 +188,6 @@ def test_the_books_balance_after_any_walk(tmp_path: Path) -> None:
     store.close()
 
 
-def test_retention_drops_whole_old_days_and_never_the_newest() -> None:
-    days = [Day("a", f"2026-03-{d:02}", 100, 60) for d in range(1, 6)] + [Day("b", "2026-01-01", 50, 10)]
-    now_ns = MORNING_NS + 4 * DAY_NS  # the morning of 6 March
-    assert days_to_drop(days, now_ns=now_ns, keep_days=3) == [("a", "2026-03-01"), ("a", "2026-03-02")]
-    assert days_to_drop(days, now_ns=now_ns, keep_days=0, disk=Limit(1, 0))[-1] == ("a", "2026-03-04")
-
-
-@pytest.mark.parametrize(
-    ("keep_days", "disk", "content", "dropped"),
-    [
-        (0, Limit(550, 400), None, 0),  # all of it is taken, no more
-        (0, Limit(549, 549), None, 1),
-        (0, Limit(549, 400), None, 2),  # down to the low water, not only below the high
-        (0, None, Limit(309, 200), 2),
-        (0, Limit(549, 500), Limit(249, 130), 3),  # one limit after the other
-        (3, Limit(549, 400), None, 2),  # what age has dropped is not counted
-    ],
-)
-def test_above_high_water_the_oldest_days_go_until_low_water(
-    keep_days: float, disk: Limit | None, content: Limit | None, dropped: int
-) -> None:
-    days = [Day("a", f"2026-03-{d:02}", 100, 60) for d in range(1, 6)] + [Day("b", "2026-01-01", 50, 10)]
-    now_ns = MORNING_NS + 4 * DAY_NS
-    gone = days_to_drop(days, now_ns=now_ns, keep_days=keep_days, disk=disk, content=content)
-    assert gone == [("a", f"2026-03-{d:02}") for d in range(1, dropped + 1)]
-
-
 def test_a_file_takes_more_of_the_disk_than_what_it_holds(tmp_path: Path) -> None:
     with memory(tmp_path) as tiers:
         for number in range(1, 40):
@@ -224,11 +196,6 @@ def test_a_file_takes_more_of_the_disk_than_what_it_holds(tmp_path: Path) -> Non
         (day,) = tiers.store.days()
         least = sum(len(tiers.store.record("yard", n)) + len(tiers.store.picture("yard", n)) for n in range(1, 40))
         assert least < day.content_bytes <= day.disk_bytes
-
-
-def test_limits_are_shares_of_the_high_water_and_none_where_there_is_none() -> None:
-    assert Limit.of(1000, 0.9) == Limit(1000, 900)
-    assert Limit.of(0, 0.9) is None
 
 
 def bytes_under(folder: Path) -> bytes:
@@ -253,7 +220,7 @@ def test_what_is_forgotten_leaves_no_byte_and_the_rest_is_as_it_was(tmp_path: Pa
         before = bytes_under(tmp_path)
         assert all(mark in before for number in gone for mark in marks_of(number))
         tiers.drop("yard", gone)
-        tiers.store.forget("yard", gone)
+        assert forget(tiers.store, *gone) == 3
         after = bytes_under(tmp_path)
         assert not any(mark in after for number in gone for mark in marks_of(number))
         assert all(mark in after for number in kept[:-1] for mark in marks_of(number))
@@ -261,22 +228,30 @@ def test_what_is_forgotten_leaves_no_byte_and_the_rest_is_as_it_was(tmp_path: Pa
         with pytest.raises(BlockNotFound):
             tiers.fetch("yard", [4])
         tiers.spill("yard", make_block(12))
-        tiers.store.forget("yard", [11])  # all of its day
+        day = MORNING_NS + DAY_NS
+        assert tiers.store.forget("yard", day, day + DAY_NS // 4) == 1  # all of its day
     with memory(tmp_path) as tiers:
         assert [info.block_id for info in tiers.store.infos("yard")] == [*kept[:-1], 12]
         assert [day.day for day in tiers.store.days()] == ["2026-03-02"]
         assert torch.equal(tiers.fetch("yard", [5])[0].keys, make_block(5).keys)
 
 
-def test_a_forgetting_that_finds_no_room_forgets_nothing(tmp_path: Path) -> None:
+def test_a_forgetting_that_finds_no_room_hides_it_and_a_restart_erases_it(tmp_path: Path) -> None:
     with memory(tmp_path) as tiers:
         for number in range(1, 6):
             tiers.spill("yard", make_block(number))
         tiers.store.flush()
         (tmp_path / "yard" / "2026-03-02" / "fresh").write_text("in the way, and not a folder")
         with pytest.raises(StoreUnwritable, match="cannot be written anew"):
-            tiers.store.forget("yard", [2])
-        assert [info.block_id for info in tiers.store.infos("yard")] == [1, 2, 3, 4, 5]
+            forget(tiers.store, 2)
+        assert [info.block_id for info in tiers.store.infos("yard")] == [1, 3, 4, 5]
+        assert marks_of(2)[0] in bytes_under(tmp_path)
+        (tmp_path / "yard" / "2026-03-02" / "fresh").unlink()
+    with memory(tmp_path) as tiers:
+        assert [info.block_id for info in tiers.store.infos("yard")] == [1, 3, 4, 5]
+        assert marks_of(2)[0] not in bytes_under(tmp_path)
+        assert forget(tiers.store, 2) == 1  # asked again, it tells what is true of the first time
+        assert forget(tiers.store, 2) == 0
 
 
 def scaled_keys(folder: Path) -> dict[int, torch.Tensor]:
@@ -329,5 +304,5 @@ def test_what_stays_after_a_forgetting_still_finds_its_scales(tmp_path: Path) ->
     with memory(tmp_path, codec="ecsq2") as tiers:
         for number in range(1, SCALED_ON + 4):
             tiers.spill("yard", make_block(number))
-        tiers.store.forget("yard", [3, SCALED_ON + 1])
+        forget(tiers.store, 3, SCALED_ON + 1)
     assert scaled_keys(tmp_path).keys() == set(range(1, SCALED_ON + 4)) - {3, SCALED_ON + 1}

@@ -19,7 +19,6 @@ from longwatch.memory.tiers import Tiers
 from .blocks import make_block
 
 FINGERPRINT = "ab" * 32
-_KEPT_BACK = 40  # of the newest blocks none is forgotten, so that their ids are not given again
 
 
 class Said(NamedTuple):
@@ -42,7 +41,6 @@ def write_for_ever(folder: Path, pipe: Connection[Any, Any], seed: int) -> None:
     torch.set_num_threads(1)
     store, tiers = open_store(folder)
     rng, one_at_a_time, keep = random.Random(seed), threading.Lock(), store.on_durable
-    assert keep is not None, "tiers take it over"
 
     def say(what: str, block_ids: Collection[int]) -> None:
         with one_at_a_time:
@@ -53,16 +51,16 @@ def write_for_ever(folder: Path, pipe: Connection[Any, Any], seed: int) -> None:
         say("durable", block_ids)
 
     store.on_durable = durable
-    number = store.last_id("yard")
     while True:
         for _ in range(rng.randint(1, 40)):
-            number += 1
+            number = store.next_id("yard")
             tiers.spill("yard", make_block(number, picture=b"a picture " * rng.choice([0, 20, 600])))
         time.sleep(rng.uniform(0, 0.05))
-        there = [info.block_id for info in store.infos("yard")][:-_KEPT_BACK]
+        there = [info.block_id for info in store.infos("yard")]
         if there and rng.random() < 0.3:
-            gone = rng.sample(there, min(3, len(there)))
+            first = rng.randrange(len(there))
+            gone = there[first : first + 3]
             say("forgetting", gone)
             tiers.drop("yard", gone)
-            store.forget("yard", gone)
+            store.forget("yard", make_block(gone[0]).start_ns, make_block(gone[-1]).end_ns)
             say("forgotten", gone)

@@ -1,0 +1,149 @@
+"""`Housekeeping`: the thread that drops, fades and erases days, so that neither frames nor answers wait for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+
+from ..memory.book import Erasure
+from ..memory.errors import StorageError
+from ..memory.fading import Fader
+from ..memory.retention import Dropping, Retention, RetentionClock, days_to_fade
+from ..memory.settings import FadeStep, MemoryConfig
+from ..memory.tiers import Tiers
+from .log import get_logger
+
+_EVERY_SECONDS = 60.0
+_log = get_logger("housekeeping")
+
+
+class Housekeeping:
+    """Looks once a minute.
+
+    Args:
+        watched: names of the streams that are written now; called on any thread.
+        on_gone: told (stream, block ids) of what is gone from the disk, on any thread.
+    """
+
+    def __init__(
+        self,
+        config: MemoryConfig,
+        tiers: Tiers,
+        watched: Callable[[], Collection[str]],
+        on_gone: Callable[[str, list[int]], None],
+    ) -> None:
+        self._config, self._tiers, self._watched, self._on_gone = config, tiers, watched, on_gone
+        self._clock = RetentionClock(tiers.store.newest_stored_ns)
+        self._retention = Retention(config, self._clock)
+        self._fader = Fader(tiers, self._tell_faded)
+        self._fading = threading.Lock()  # over whether the fader may begin
+        self._named: set[tuple[str, str]] = set()
+        self._erase_error = ""
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def dropping(self) -> tuple[Dropping, ...]:
+        """Days that will soon be dropped for their age."""
+        return self._retention.dropping
+
+    def start(self) -> None:
+        """Begins, or begins again where the thread has died."""
+        if not self.alive:
+            if self._thread.ident is not None:
+                self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread; a day that is being faded stays as it was."""
+        self._stopping.set()
+        self._fader.stop()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=30)
+        self._fader.stop()
+
+    def erase(self, erasure: Erasure) -> int:
+        """Carries out what was promised. Returns how many blocks are gone by it. From any thread.
+
+        Raises:
+            StorageError: not all could be erased; it is hidden, and tried again every minute.
+        """
+        log = _log.bind(stream=erasure.stream)
+        with self._fading:
+            self._fader.stop()  # and it does not begin again while something is promised
+        try:
+            gone = self._tiers.store.carry_out(erasure)
+        except StorageError as exc:
+            log.error("not forgotten yet; it is hidden, and tried again", error=str(exc))
+            raise
+        log.info("forgotten", blocks=len(gone))
+        self._on_gone(erasure.stream, gone)
+        return len(gone)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._erase_rest()
+                self._drop()
+                self._fade()
+            except Exception:
+                _log.exception("housekeeping failed; tried again in a minute")
+            self._stopping.wait(_EVERY_SECONDS)
+
+    def _erase_rest(self) -> None:
+        if not self._tiers.store.promised:
+            return
+        with self._fading:
+            self._fader.stop()
+        gone, error = self._tiers.store.carry_out_rest()
+        for stream, ids in gone.items():
+            _log.info("forgotten", stream=stream, blocks=len(ids))
+            self._on_gone(stream, ids)
+        if error and error != self._erase_error:
+            _log.error("not forgotten yet; it is hidden, and tried again", error=error)
+        self._erase_error = error
+
+    def _drop(self) -> None:
+        store = self._tiers.store
+        due = self._retention.due(store.days(), self._watched())
+        self._name_what_goes()
+        for stream, day, reason, _ in due:
+            with self._fading:
+                if self._fader.at == (stream, day):
+                    self._fader.stop()
+            try:
+                gone = store.drop(stream, day)
+            except StorageError as exc:
+                _log.error("day not dropped", stream=stream, day=day, error=str(exc))
+                continue
+            _log.info("day forgotten", stream=stream, day=day, blocks=len(gone), reason=reason)
+            self._on_gone(stream, gone)
+
+    def _name_what_goes(self) -> None:
+        dropping = self.dropping
+        for stream, day, reason, at_ns in dropping:
+            if (stream, day) not in self._named:
+                hours = max(0.0, (at_ns - self._clock.now_ns) / 3.6e12)
+                _log.warning("day will be forgotten", stream=stream, day=day, reason=reason, in_hours=round(hours, 1))
+        self._named = {(stream, day) for stream, day, *_ in dropping}
+
+    def _fade(self) -> None:
+        store = self._tiers.store
+        if not self._config.fade or self._clock.is_doubtful:
+            return
+        due = days_to_fade(store.days(), now_ns=self._clock.now_ns, fade=self._config.fade)
+        with self._fading:
+            if not store.promised and not self._stopping.is_set():
+                self._fader.fade(due)
+
+    def _tell_faded(self, stream: str, day: str, step: FadeStep, error: str) -> None:
+        log = _log.bind(stream=stream, day=day, codec=step.codec, tokens=step.tokens)
+        if error:
+            log.error("day not faded", error=error)
+        else:
+            log.info("day faded")

@@ -1,0 +1,95 @@
+"""`Days`: every day of every stream that is on disk. Who walks them walks a copy, so any thread may add and drop."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from .errors import BrokenFile, StorageError
+from .folder import day_files, set_aside
+from .opendays import OpenDays
+from .partition import Partition
+
+_OPEN_AT_ONCE = 16
+
+
+class Days:
+    """Finds what is in a store's folder. Thread-safe.
+
+    Attributes:
+        broken: days whose file is proven to be broken and was set aside, and why.
+
+    Raises:
+        StoreUnreadable: a file or folder cannot be read now.
+        UnknownFormat: a file is of another version.
+    """
+
+    def __init__(self, folder: Path, map_bytes: int) -> None:
+        self._folder, self._map_bytes = folder, map_bytes
+        self._open = OpenDays(_OPEN_AT_ONCE)
+        self._lock = threading.Lock()  # over the dictionaries; a day's own locks are taken first
+        self._days: dict[str, dict[str, Partition]] = {}
+        self.broken: dict[str, str] = {}
+        for data in day_files(folder):
+            stream, day = data.parts[-3:-1]
+            try:
+                self._days.setdefault(stream, {})[day] = self._partition(data.parent)
+            except BrokenFile as exc:
+                self.broken[f"{stream} {day}"] = f"{exc}; set aside as {set_aside(data).name}"
+
+    def streams(self) -> list[str]:
+        """Names of all streams that have a day."""
+        with self._lock:
+            return sorted(stream for stream, days in self._days.items() if days)
+
+    def of(self, stream: str) -> list[Partition]:
+        """A stream's days, oldest first."""
+        with self._lock:
+            return [partition for _, partition in sorted(self._days.get(stream, {}).items())]
+
+    def all(self) -> list[tuple[str, str, Partition]]:
+        """Stream, name and files of every day."""
+        with self._lock:
+            return [(stream, day, files) for stream, days in self._days.items() for day, files in days.items()]
+
+    def find(self, stream: str, day: str) -> Partition | None:
+        """A day, or None where there is none, or none any more."""
+        with self._lock:
+            return self._days.get(stream, {}).get(day)
+
+    def make(self, stream: str, day: str) -> Partition:
+        """A day to write to, there already or not."""
+        with self._lock:
+            days = self._days.setdefault(stream, {})
+            if day not in days:
+                days[day] = self._partition(self._folder / stream / day)
+            return days[day]
+
+    def remove(self, stream: str, day: str) -> list[int]:
+        """Deletes a day, files and all. Returns the ids that are gone.
+
+        Raises:
+            StoreUnwritable: it could not be deleted; what is left is found no more.
+        """
+        partition = self.find(stream, day)
+        if partition is None:
+            return []
+        with partition.alone():
+            try:
+                ids = partition.ids()
+            except StorageError:  # it cannot be read, but it can be deleted
+                ids = []
+            with self._lock:
+                if self._days[stream].get(day) is not partition:
+                    return []
+                del self._days[stream][day]
+                partition.remove()
+        return ids
+
+    def close(self) -> None:
+        """Unmaps all files."""
+        for _, _, partition in self.all():
+            partition.close()
+
+    def _partition(self, folder: Path) -> Partition:
+        return Partition(folder, self._map_bytes, self._open.opened)

@@ -1,0 +1,103 @@
+"""`Ids`: hands out the ids of blocks, none of them twice, whatever dies in between.
+
+The book holds, for each stream, a mark above every id that was ever given. It is raised ahead, many ids at a time, so
+that giving one costs nothing. After a kill the ids between the last given and the mark are never given: ids have holes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Mapping
+
+from .book import Book
+from .errors import StoreUnwritable
+
+_AHEAD = 4096
+_LEAP = 1 << 20  # over what a lost book may have known
+_ANY_STREAM = "store.any"  # the leap, for streams that a book which was begun again does not know
+_AGAIN_SECONDS = 1.0
+
+
+class Ids:
+    """Thread-safe.
+
+    Args:
+        on_disk: the highest id that each stream's days hold: a store without a book begins there.
+
+    Attributes:
+        error: why the book takes no higher mark, empty where it does.
+    """
+
+    def __init__(self, book: Book, on_disk: Mapping[str, int]) -> None:
+        self._book, self._on_disk = book, dict(on_disk)
+        self._given: dict[str, int] = {}
+        self._marks: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._tried_at = 0.0
+        self.error = ""
+        if book.set_aside:
+            book.raise_last_id(_ANY_STREAM, _LEAP)
+
+    def last_given(self, stream: str) -> int:
+        """No block of the stream has a higher id."""
+        with self._lock:
+            return self._last(stream)
+
+    def next(self, stream: str) -> int:
+        """An id that no block of the stream has or ever had.
+
+        Raises:
+            StoreUnwritable: none is left, and the book takes no higher mark.
+        """
+        with self._lock:
+            block_id = self._last(stream) + 1
+            if block_id > self._marks.get(stream, 0):
+                self._reserve(stream)
+            self._given[stream] = block_id
+            return block_id
+
+    def has(self, stream: str, count: int) -> bool:
+        """Whether so many ids can be given. Raises the mark where they are running out."""
+        with self._lock:
+            if self._left(stream) < max(count, _AHEAD // 4) and (not self.error or self._is_time):
+                with contextlib.suppress(StoreUnwritable):
+                    self._reserve(stream)
+            return self._left(stream) >= count
+
+    def note(self, stream: str, block_id: int) -> None:
+        """Somebody chose an id himself: it is not given again."""
+        with self._lock:
+            self._given[stream] = max(self._last(stream), block_id)
+
+    def settle(self) -> None:
+        """Before a clean end: the marks say what was given, so that no hole is left. A full disk leaves one."""
+        with self._lock, contextlib.suppress(StoreUnwritable):
+            for stream in self._marks:
+                self._book.settle_last_id(stream, self._given[stream])
+            self._marks.clear()
+
+    @property
+    def _is_time(self) -> bool:
+        return time.monotonic() - self._tried_at >= _AGAIN_SECONDS
+
+    def _left(self, stream: str) -> int:
+        return self._marks.get(stream, 0) - self._last(stream)
+
+    def _last(self, stream: str) -> int:
+        if stream not in self._given:
+            mark, on_disk = self._book.last_id(stream), self._on_disk.get(stream, 0)
+            self._given[stream] = max(mark, on_disk) if mark else on_disk + self._book.last_id(_ANY_STREAM)
+        return self._given[stream]
+
+    def _reserve(self, stream: str) -> None:
+        self._tried_at = time.monotonic()
+        mark = self._last(stream) + _AHEAD
+        try:
+            self._book.raise_last_id(stream, mark)
+        except StoreUnwritable as exc:
+            self.error = str(exc)
+            raise
+        self._marks[stream] = mark
+        self.error = ""
