@@ -246,10 +246,10 @@ class Engine:
             ram_bytes=tiers.ram_bytes,
             ram_blocks=tiers.ram_blocks,
             disk_bytes=store.disk_bytes,
-            queued_blocks=store.queued_blocks,
+            queued_blocks=self._tiers.store.queued_blocks,
             damaged_blocks=tiers.damaged,
             process_bytes=process_bytes,
-            store_error=store.last_error,
+            store_error=self._tiers.store.error,
             dropping=[DayDropping(**each._asdict()) for each in self._housekeeping.dropping],
         )
 

@@ -259,7 +259,17 @@ class Store:
     @property
     def healthy(self) -> bool:
         """Whether the writer thread lives and all that is due was written."""
-        return self._writer.alive and not self._error
+        return self._writer.alive and not self.error
+
+    @property
+    def queued_blocks(self) -> int:
+        """How many are not durable yet."""
+        return self._writer.waiting[0]
+
+    @property
+    def error(self) -> str:
+        """What keeps something from being written now, empty where nothing does."""
+        return self._writer.error or self._ids.error
 
     @property
     def lost_blocks(self) -> int:
@@ -271,7 +281,7 @@ class Store:
         """Numbers for status."""
         disk = sum(files.disk_bytes for _, _, files in self._days.all())
         blocks, waiting = self._writer.waiting
-        return StoreStats(disk, blocks, waiting, self._writer.commits, self._error)
+        return StoreStats(disk, blocks, waiting, self._writer.commits, self.error)
 
     def check_integrity(self) -> None:
         """Raises AssertionError with the numbers where the books do not balance."""
@@ -300,10 +310,6 @@ class Store:
             self._days.close()
             self.book.close()
             os.close(self._lock_file)
-
-    @property
-    def _error(self) -> str:
-        return self._writer.error or self._ids.error
 
     def _erase_rest(self) -> None:
         """What the last life promised. What cannot be erased now is hidden at least, or the store does not open."""
