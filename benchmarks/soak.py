@@ -2,9 +2,11 @@
 
 A real daemon watches the rendered yard as fast as it encodes, so that a day of its time passes in minutes. It is asked
 now and then, a midnight passes, and the day before is dropped once the disk budget is full. Figures are slopes over
-hours of the stream's time, after the first hour (in a short run, after the first third). `own` is memory that the
-system cannot have back; `rss` counts what is mapped from files too. The index takes so many bytes for each block of a
-day that has no index file yet: this grows by design and has a figure of its own; `rest` is `own` without it.
+hours of the stream's time, after the first hour (in a short run, after the first third). `own` is memory that belongs
+to the daemon and its children alone (anonymous pages, by the kernel's `smaps_rollup`); `mapped` are pages of files,
+LMDB's and the index's above all, which the system can have back whenever it wants. The index takes so many bytes for
+each block of a day that has no index file yet: this grows by design until midnight, and has a figure of its own;
+`rest` is `own` without it, and what the target is for.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from longwatch.retrieval.signature import SignatureLayout
 MIDNIGHT_NS = 1_772_496_000_000_000_000  # 2026-03-03 00:00 UTC
 HOUR_NS = 3_600_000_000_000
 DISK_BYTES_PER_HOUR = 6 << 20  # less than an hour of the yard takes, so that the day before midnight is dropped
+MOST_MIB_PER_HOUR = 1.0
 LOOK_SECONDS, SAMPLES, ASK_EVERY, STILL_SECONDS = 0.2, 500, 10, 120.0
 QUESTIONS = ("did a red car appear?", "is the door open now?", "what happened in the last ten minutes?")
 _MIB = 1 << 20
@@ -65,7 +68,7 @@ class Sample(NamedTuple):
     """The daemon and its children at a moment of the stream's time; `blocks` are all that there ever were."""
 
     hour: float
-    rss_mib: float
+    mapped_mib: float
     own_mib: float
     index_mib: float
     rest_mib: float
@@ -135,19 +138,22 @@ class Watch:
         self._durable_id, self._last_ns = stream.durable_id, stream.last_ns
 
     def _sample(self, hour: float, blocks: int, children: list[psutil.Process]) -> Sample:
-        rss = own = files = threads = 0
+        mapped = own = files = threads = 0
         for process in (self._process, *children):
             try:
-                memory, fds, own_threads = process.memory_info(), process.num_fds(), process.num_threads()
-            except psutil.NoSuchProcess:
+                memory = memory_of(process.pid)
+                files, threads = files + process.num_fds(), threads + process.num_threads()
+            except (psutil.NoSuchProcess, OSError):  # it has just ended
                 continue
-            rss, own = rss + memory.rss, own + memory.rss - memory.shared
-            files, threads = files + fds, threads + own_threads
+            own, mapped = (
+                own + memory["Pss_Anon"] + memory["SwapPss"],
+                mapped + memory["Pss_File"] + memory["Pss_Shmem"],
+            )
         days = [(folder, self._pages(folder)) for folder in self.day_folders()]
         in_memory = sum(blocks for folder, (blocks, _) in days if not (folder / "index").exists())
-        own, index = own / _MIB, in_memory * self.index_bytes_per_block / _MIB
+        own_mib, index_mib = own / _MIB, in_memory * self.index_bytes_per_block / _MIB
         free = days[-1][1][1] if days else 0
-        return Sample(hour, rss / _MIB, own, index, own - index, files, threads, free, blocks)
+        return Sample(hour, mapped / _MIB, own_mib, index_mib, own_mib - index_mib, files, threads, free, blocks)
 
     def _ask(self, hour: float) -> None:
         end = self._client.ask(QUESTIONS[len(self.answer_ms) % len(QUESTIONS)], max_tokens=16, pictures=False)
@@ -171,6 +177,12 @@ class Watch:
                 return int(stats[b"spans"]["entries"]), int(env.info()["last_pgno"]) + 1 - 2 - used
         except (lmdb.Error, KeyError):  # just being made, or dropped
             return 0, 0
+
+
+def memory_of(pid: int) -> dict[str, int]:
+    """Bytes of each kind of memory of a process, as the kernel adds them up: a page that is shared counts in parts."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    return {name: int(size.split()[0]) * 1024 for name, size in (line.split(":") for line in lines)}
 
 
 def index_bytes_per_block() -> int:
@@ -230,7 +242,7 @@ def run(options: argparse.Namespace, progress: Progress, folder: Path) -> dict[s
     return {
         "hours": options.hours,
         "wall_minutes": round((time.monotonic() - began) / 60, 1),
-        "rss_mib_per_hour": slopes["rss_mib"],
+        "mapped_mib_per_hour": slopes["mapped_mib"],
         "own_mib_per_hour": slopes["own_mib"],
         "index_mib_per_hour": slopes["index_mib"],
         "rest_mib_per_hour": slopes["rest_mib"],
@@ -274,10 +286,11 @@ def main() -> None:
 
 def print_table(result: dict[str, Any], out: Console) -> None:
     """The slopes for people."""
-    table = Table("", "per hour", "at first", "at last", box=None)
+    table = Table("", "per hour", "at first", "at last", "target per hour", box=None)
     for name in Sample._fields[1:]:
         first, last = (round(result[when][name], 1) for when in ("first", "last"))
-        table.add_row(name, str(result[f"{name}_per_hour"]), str(first), str(last))
+        target = f"{MOST_MIB_PER_HOUR:g}" if name == "rest_mib" else ""
+        table.add_row(name, str(result[f"{name}_per_hour"]), str(first), str(last), target)
     out.print(
         f"{result['hours']:g} h of the stream in {result['wall_minutes']} minutes: {result['blocks']:.0f} blocks, "
         f"{result['days']} days of which {result['days_dropped']} dropped, {result['questions']} questions "
