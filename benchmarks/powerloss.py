@@ -52,7 +52,8 @@ from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 
 PAST_AGE, FADE_AGE, EXTRA_AGE = 1000, 950, 900  # days
-PATIENCE_SECONDS, FORGOTTEN_AT_ONCE, SHOWN = 180.0, 3, 10
+PATIENCE_SECONDS, FORGOTTEN_AT_ONCE = 180.0, 3
+SHOWN = 4  # of each kind; --json tells all
 _CONFIG = """
 [model]
 threads = 1
@@ -351,6 +352,22 @@ def _lose_power(
                 for kind, why in judge.judge(left / "store", behind):
                     yield kind, manner, f"{place}: {why}"
             told()
+    with tempfile.TemporaryDirectory() as name:
+        disk.leave(Path(name), "all", rng)
+        if other := _differences(Path(name), folder):
+            raise SystemExit(f"the disk was not made again as it is, so no state of it proves anything: {other[:3]}")
+
+
+def _differences(one: Path, other: Path) -> list[str]:
+    """The files that are not in both folders, or not the same there."""
+    names = {str(file.relative_to(top)) for top in (one, other) for file in top.rglob("*")}
+    return sorted(name for name in names if not _same(one / name, other / name))
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.is_dir() or other.is_dir():
+        return one.is_dir() and other.is_dir()
+    return one.exists() and other.exists() and one.read_bytes() == other.read_bytes()
 
 
 def main() -> None:
@@ -381,8 +398,9 @@ def print_table(result: dict[str, Any], out: Console) -> None:
     out.print(table)
     for manner, count in result["manners"].items():
         out.print(f"{count} {manner}")
-    for fault in result["faults"][:SHOWN]:
-        out.print(fault, soft_wrap=True)
+    for kind in KINDS:
+        for fault in [fault for fault in result["faults"] if fault.startswith(kind)][:SHOWN]:
+            out.print(fault, soft_wrap=True)
 
 
 if __name__ == "__main__":
