@@ -12,6 +12,8 @@ from transformers.utils import cached_file
 
 from ..errors import ModelError
 
+_SMALL_BYTES = 16 << 20
+
 
 def preprocessing_of(name: str) -> dict[str, Any]:
     """A checkpoint's preprocessing values, which transformers writes into a file of their own or of the processor."""
@@ -37,11 +39,19 @@ def refuse_holes(key: str, name: str, missing: Collection[str], unused: Collecti
 
 
 def read_text(name: str, file: str) -> str | None:
-    """A checkpoint's small file, or None where it has none."""
+    """A checkpoint's small file, or None where it has none.
+
+    Raises:
+        ValueError: it is not small.
+    """
     path = cached_file(
         name, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
     )
-    return None if path is None else Path(path).read_text()
+    if path is None:
+        return None
+    if (size := Path(path).stat().st_size) > _SMALL_BYTES:
+        raise ValueError(f"{file} has {size} bytes; {_SMALL_BYTES} are read at most")
+    return Path(path).read_text()
 
 
 def fingerprint_of(name: str) -> str:

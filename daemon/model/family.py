@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError
+from .admission import loading, refuse_code, refuse_more_than_held, refuse_numbers
 from .checkpoint import fingerprint_of, preprocessing_of, read_text, refuse_holes
 from .preprocess import Preprocessor
 from .prompt import Prompt
@@ -24,6 +24,7 @@ transformers_logging.set_verbosity_error()
 
 EMBEDDED = Path(__file__).parent / "embedded"
 _SUPPORTED = "llava_onevision"
+_WAY_OUT = "give a folder or a reachable Hugging Face id of a LLaVA-OneVision checkpoint, or 'embedded'"
 _UNUSED = (".head.", "post_layernorm", "image_newline")  # weights that a stream never runs through
 
 
@@ -66,28 +67,25 @@ class LlavaOnevision:
         folder = Path(name)
         if not folder.is_dir() and (folder.is_absolute() or name.startswith(".")):
             raise ModelError(f"model.name: there is no folder {name}; give a checkpoint's folder or 'embedded'")
-        try:
-            config = AutoConfig.from_pretrained(name)
+        with loading("model.name", name, _WAY_OUT):
+            refuse_code("model.name", name)
+            refuse_numbers("model.name", name)
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
             if config.model_type != _SUPPORTED:
                 raise ModelError(f"model.name: {name} is a {config.model_type} model; only {_SUPPORTED} can watch yet")
-            self.tokenizer = AutoTokenizer.from_pretrained(name)
-            model, loading = LlavaOnevisionForConditionalGeneration.from_pretrained(
-                name, dtype=dtype, use_safetensors=True, output_loading_info=True
+            refuse_more_than_held("model.name", name, config, lambda: LlavaOnevisionForConditionalGeneration(config))
+            self.tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            model, loaded = LlavaOnevisionForConditionalGeneration.from_pretrained(
+                name, dtype=dtype, use_safetensors=True, weights_only=True, output_loading_info=True
             )
             self.model = model.to(device).eval()
-            preprocessor = preprocessing_of(name)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as exc:
-            reason = str(exc).split("\n", 1)[0].rstrip(".")
-            raise ModelError(
-                f"model.name: {name} cannot be loaded ({reason}); give a folder or a reachable Hugging Face id"
-                " of a LLaVA-OneVision checkpoint, or 'embedded'"
-            ) from exc
-        refuse_holes("model.name", name, loading["missing_keys"], _UNUSED)
+            preprocessor, template = preprocessing_of(name), self._chat_template(name)
+        refuse_holes("model.name", name, loaded["missing_keys"], _UNUSED)
         self.text: Any = self.model.model.language_model
         self.head: Any = self.model.lm_head
         self.preprocessor: Preprocessor | None = Preprocessor(preprocessor)
         video_token = self.tokenizer.convert_ids_to_tokens(config.video_token_index)
-        self.prompt = Prompt(self.tokenizer, self._chat_template(name), video_token)
+        self.prompt = Prompt(self.tokenizer, template, video_token)
         self.stop_ids = self._stop_ids() | self.prompt.stop_ids
         self.fingerprint = fingerprint_of(name)
         self.description = describe(config)

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer
+from transformers import MODEL_MAPPING, AutoConfig, AutoTokenizer
 
 from ...retrieval.embedding import EmbeddingSpace
 from ..errors import ModelError
+from .admission import loading, refuse_code, refuse_more_than_held, refuse_numbers
 from .checkpoint import fingerprint_of, preprocessing_of, refuse_holes
 from .preprocess import Preprocessor
 
 KEY = "retrieval.embedding"
+_WAY_OUT = "give a folder or a reachable Hugging Face id of a CLIP or SigLIP checkpoint"
 
 
 class ImageText:
@@ -34,27 +35,27 @@ class ImageText:
     """
 
     def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(name)
-            model, loading = AutoModel.from_pretrained(
-                name, dtype=dtype, use_safetensors=True, output_loading_info=True
+        with loading(KEY, name, _WAY_OUT):
+            refuse_code(KEY, name)
+            refuse_numbers(KEY, name)
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+            of_type = MODEL_MAPPING.get(type(config), None)
+            if not (hasattr(of_type, "get_image_features") and hasattr(of_type, "get_text_features")):
+                raise ModelError(f"{KEY}: {name} is a {config.model_type} model; only CLIP and SigLIP models will do")
+            refuse_more_than_held(KEY, name, config, lambda: of_type(config))
+            self._tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            model, loaded = of_type.from_pretrained(
+                name, dtype=dtype, use_safetensors=True, weights_only=True, output_loading_info=True
             )
             values = preprocessing_of(name)
-        except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as exc:
-            reason = str(exc).strip().split("\n", 1)[0].rstrip(".")
-            raise ModelError(
-                f"{KEY}: {name} cannot be loaded ({reason}); give a folder or a reachable Hugging Face id of a CLIP or"
-                " SigLIP checkpoint"
-            ) from exc
-        if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
-            raise ModelError(f"{KEY}: {name} is a {model.config.model_type} model; only CLIP and SigLIP models will do")
-        refuse_holes(KEY, name, loading["missing_keys"])
+        refuse_holes(KEY, name, loaded["missing_keys"])
         self._model: Any = model.to(device).eval()
         self._preprocessor = Preprocessor(values, KEY)
         self._words: dict[str, Any] = {
             "truncation": True,
             "max_length": model.config.text_config.max_position_embeddings,
             "return_tensors": "pt",
+            "split_special_tokens": True,  # a question's words are words, whatever they spell
         }
         if model.config.model_type.startswith("siglip"):
             self._words["padding"] = "max_length"  # as it was trained

@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from ..errors import ModelError
 
+_LARGEST_SIDE = 4096
 _RESAMPLING = {2: "bilinear", 3: "bicubic"}
 
 
@@ -33,6 +34,11 @@ class Preprocessor:
         size = _sides(values["size"], square=not cropped)
         crop = _sides(values.get("crop_size"), square=True) if cropped else None
         fits = size and (crop and min(size) >= max(crop) if cropped else len(size) == 2)
+        if size and not all(0 < side <= _LARGEST_SIDE for side in (*size, *(crop or ()))):
+            raise ModelError(
+                f"{key}: the checkpoint's preprocessor_config.json asks for size {values['size']}; a side has"
+                f" {_LARGEST_SIDE} pixels at most"
+            )
         if not size or not fits or values.get("resample", 3) not in _RESAMPLING:
             raise ModelError(
                 f"{key}: the checkpoint's preprocessor_config.json asks for size {values['size']} and resample"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from jinja2 import TemplateError
-
 from ..errors import ModelError
+from .template import Chat, ChatTemplate
 
 BLANK = "what?"  # a question that asks for nothing, so what it finds says nothing about any
 _MARK = "QUESTION-STANDS-HERE"
@@ -33,8 +34,10 @@ class Prompt:
     """
 
     def __init__(self, tokenizer: Any, template: str | None, video_token: str) -> None:
-        self._tokenizer, self._template = tokenizer, template
-        text = f"{video_token}\n{_MARK}\n" if template is None else self._render([_ASKED], to_answer=True)
+        self._tokenizer = tokenizer
+        text, behind = f"{video_token}\n{_MARK}\n", ""
+        if template is not None:
+            text, behind = _cut_out(template, tokenizer.special_tokens_map)
         before, video, rest = text.partition(video_token)
         prefix, question, suffix = rest.partition(_MARK)
         if not video or not question:
@@ -42,8 +45,14 @@ class Prompt:
                 "model.name: the checkpoint's chat template has no place for a video and a question after it"
             )
         self._prefix, self._suffix = prefix, suffix
+        self._special = {
+            i: str(token) for i, token in tokenizer.added_tokens_decoder.items() if token.special and str(token)
+        }
+        self._special |= {i: video_token for i in [tokenizer.convert_tokens_to_ids(video_token)] if i is not None}
+        self._special.pop(tokenizer.unk_token_id, None)  # which also stands for what it has no token for
+        self._special_words = re.compile("|".join(map(re.escape, self._special.values())) or "(?!)", re.IGNORECASE)
         self.sink_ids = self.encode(before) or [self._first_id()]
-        self.stop_ids = frozenset[int]() if template is None else self._stop_ids()
+        self.stop_ids = frozenset(i for i in self.encode(behind.lstrip())[:1] if i in self._special)
         lengths = {len(self.clock_ids(i * _EVERY_NUMBER_NS)) for i in range(60)}
         if len(lengths) > 1:
             raise ModelError(
@@ -52,8 +61,15 @@ class Prompt:
         self.clock_tokens = lengths.pop()
 
     def question_ids(self, question: str) -> list[int]:
-        """The question as the model is asked it, up to where its answer begins."""
-        return self.encode(f"{self._prefix}{question.strip()}{self._suffix}")
+        """The question as the model is asked it, up to where its answer begins.
+
+        Only the template may speak to the model in special tokens. Those that a question spells out are words.
+        """
+        ids = self.encode(f"{self._prefix}{question.strip()}{self._suffix}")
+        around = self.encode(self._prefix), self.encode(self._suffix)
+        if self._specials(ids) == self._specials([*around[0], *around[1]]):
+            return ids
+        return [*around[0], *self._words(question.strip()), *around[1]]
 
     def clock_ids(self, time_ns: int, zone: tzinfo = UTC) -> list[int]:
         """The clock that stands before a frame: `[14:03:20]`."""
@@ -64,7 +80,7 @@ class Prompt:
         return self.encode(f"[{_clock(start_ns, zone)}] no video until {_clock(end_ns, zone)}")
 
     def encode(self, text: str) -> list[int]:
-        """Token ids, with the special tokens that the text itself names and no others."""
+        """Token ids, with the special tokens that the text itself names and no others. Not for what a client wrote."""
         ids: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
         return ids
 
@@ -72,28 +88,37 @@ class Prompt:
         """Whether its tokenizer has tokens for all of a text."""
         return self._tokenizer.unk_token_id not in self.encode(text)
 
-    def _render(self, messages: list[dict[str, Any]], *, to_answer: bool) -> str:
-        try:
-            text: str = self._tokenizer.apply_chat_template(
-                messages, chat_template=self._template, tokenize=False, add_generation_prompt=to_answer
-            )
-        except (TemplateError, TypeError) as exc:
-            raise ModelError(f"model.name: the checkpoint's chat template cannot be rendered ({exc})") from exc
-        return text
+    def _words(self, text: str) -> list[int]:
+        """Token ids of what somebody wrote, none of them special."""
+        ids: list[int] = []
+        for piece in self._pieces(text):
+            ids += self._tokenizer(piece, add_special_tokens=False, split_special_tokens=True).input_ids
+        return [i for i in ids if i not in self._special]
 
-    def _stop_ids(self) -> frozenset[int]:
-        answer = {"role": "assistant", "content": [{"type": "text", "text": _MARK}]}
-        try:
-            behind = self._render([_ASKED, answer], to_answer=False).rpartition(_MARK)[2]
-        except ModelError:
-            return frozenset()  # a template may know no answers: the end-of-text token still stops them
-        first = self.encode(behind.lstrip())[:1]
-        special = self._tokenizer.added_tokens_decoder
-        return frozenset(i for i in first if i in special and special[i].special)
+    def _pieces(self, text: str) -> Iterator[str]:
+        """A text cut behind the first character of whatever spells a special token, as some tokenizers split none."""
+        start = 0
+        for found in self._special_words.finditer(text):
+            yield text[start : found.start() + 1]
+            start = found.start() + 1
+        yield text[start:]
+
+    def _specials(self, ids: list[int]) -> list[int]:
+        return [i for i in ids if i in self._special]
 
     def _first_id(self) -> int:
         first = self._tokenizer.bos_token_id
         return int(first if first is not None else self._tokenizer.eos_token_id)
+
+
+def _cut_out(template: str, names: Mapping[str, str]) -> tuple[str, str]:
+    """What a template makes of a video and a question to be answered, and what it sets behind an answer."""
+    answer = {"role": "assistant", "content": [{"type": "text", "text": _MARK}]}
+    asked, answered = ChatTemplate(template, names).render([Chat([_ASKED], True), Chat([_ASKED, answer], False)])
+    if isinstance(asked, ModelError):
+        raise asked
+    # A template may know no answers: the end-of-text token still stops them.
+    return asked, "" if isinstance(answered, ModelError) else answered.rpartition(_MARK)[2]
 
 
 def _clock(time_ns: int, zone: tzinfo) -> str:

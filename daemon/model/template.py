@@ -1,0 +1,71 @@
+"""`ChatTemplate`: a checkpoint's chat template, which is somebody else's program and rendered where it can do no harm.
+
+It is rendered once, at load, in a sandbox and in a child process with limits; no template runs for a question.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ..errors import ModelError
+
+_CHILD = Path(__file__).with_name("template_child.py")
+_SECONDS = 30.0  # the child itself may compute for five
+_MOST_CHARACTERS = 256 << 10
+_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
+
+
+class Chat(NamedTuple):
+    """Messages as templates know them, and whether the model is to answer them."""
+
+    messages: Sequence[dict[str, Any]]
+    to_answer: bool
+
+
+class ChatTemplate:
+    """Args:
+    text: in Jinja's language.
+    names: special tokens by what the template calls them: `bos_token`.
+    """
+
+    def __init__(self, text: str, names: Mapping[str, str]) -> None:
+        self._text, self._names = text, names
+
+    def render(self, chats: Sequence[Chat]) -> list[str | ModelError]:
+        """Each chat as text, or what is wrong with the template where it cannot be.
+
+        Raises:
+            ModelError: it takes too long, or is too large.
+        """
+        if len(self._text) > _MOST_CHARACTERS:
+            raise _refused(f"it has {len(self._text)} characters; {_MOST_CHARACTERS} are read at most")
+        request = {"template": self._text, "names": self._names, "chats": [chat._asdict() for chat in chats]}
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", str(_CHILD)],
+                input=msgspec.json.encode(request),
+                capture_output=True,
+                timeout=_SECONDS,
+                env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+                check=False,
+            )
+        except subprocess.TimeoutExpired as exc:
+            raise _refused("it takes too long") from exc
+        if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+            raise _refused("it takes too long")
+        if done.returncode:
+            raise _refused(done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"{done.returncode}")
+        rendered = msgspec.json.decode(done.stdout, type=list[dict[str, str]])
+        return [chat["text"] if "text" in chat else _refused(chat["error"]) for chat in rendered]
+
+
+def _refused(why: str) -> ModelError:
+    return ModelError(f"model.name: the checkpoint's chat template cannot be rendered ({why[:200]})")
