@@ -37,7 +37,7 @@ class Generation(Extension):
 class PlainNamespace(Namespace):
     """A namespace with no way to what Python keeps behind underscores. A template may set `self`."""
 
-    def __init__(*args: Any, **values: Any) -> None:  # noqa: N805
+    def __init__(*args: Any, **values: Any) -> None:
         for name in dict(*args[1:], **values):
             _refuse_underscore(name)
         Namespace.__init__(*args, **values)
