@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ..memory.block import BlockInfo
 from ..memory.tiers import Tiers
+from ..retrieval.blockrows import BlockRows
 from ..retrieval.retriever import Hit
 from ..retrieval.retrievers.rekv import RekvRetriever
 from ..retrieval.settings import RetrievalConfig
@@ -92,12 +92,12 @@ class Answer:
         yield None
         # 2. Which blocks bear on it, back before the model's eyes; tokens, and what they rest on.
         hits: list[Hit] = []
-        shown = recall.blocks(asked.span) if asked.span is not None else []
+        shown = None if asked.span is None else recall.blocks(asked.span)
         if asked.span is not None and not shown:
             said = [self._without_video(asked.span)]
         elif isinstance(self._stream.retriever, RekvRetriever):
             said = [(yield from self._layer_by_layer(recall, self._stream.retriever, asked))]
-        elif 0 < recall.room(shown) < len(shown) and wholespan.asks_for_all(asked.question):
+        elif shown is not None and 0 < recall.room(shown) < len(shown) and wholespan.asks_for_all(asked.question):
             said = yield from self._part_by_part(recall, shown, asked.question)
         else:
             hits = [] if asked.present else (yield from recall.rank(asked.question, asked.span))
@@ -121,7 +121,7 @@ class Answer:
         use = {hit.info.block_id: hit.score for hit in by_layer.hits}
         return Said(text, [recalled(block, "ram") for block in by_layer.blocks], use)
 
-    def _part_by_part(self, recall: Recall, shown: list[BlockInfo], question: str) -> Steps[list[Said]]:
+    def _part_by_part(self, recall: Recall, shown: BlockRows, question: str) -> Steps[list[Said]]:
         """All of a time that one context cannot hold: asked of each part, and reduced to one answer, said aloud."""
         said, notes = [], []
         for part in wholespan.parts(shown, recall.room(shown), self._config.span_passes):

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..memory.block import Block, BlockInfo, Places
 from ..memory.errors import BlockNotFound, CorruptBlock
 from ..memory.tiers import Tiers
+from ..retrieval.blockrows import BlockRows
 from ..retrieval.budget import over_span, within_budget
 from ..retrieval.retriever import Hit, Query, Stepwise
 from ..retrieval.retrievers.rekv import RekvRetriever
@@ -70,22 +71,21 @@ class Recall:
         asked, blank = yield from self._model.ask_in_steps(self._stream.window, questions, last_layer)
         return Query(text, asked, blank)
 
-    def blocks(self, span: Span) -> list[BlockInfo]:
+    def blocks(self, span: Span) -> BlockRows:
         """Every block that shows something of a time, in order of arrival, those in the window too."""
-        return [info for info in self._stream.retriever.index.infos(span) if not info.gap]
+        return self._stream.retriever.index.infos(span).video()
 
     def fitting(self, hits: list[Hit], span: Span | None) -> list[Hit]:
         """What of a ranking is recalled: the best, and of a named time blocks from all of it."""
         config = self._config
         if span is None or not config.span_blocks:
             return within_budget(hits, config.recall_blocks, config.recall_tokens)
-        infos = [info for info in self._stream.retriever.index.infos(span) if info.block_id not in self.in_window]
+        infos = self._stream.retriever.index.infos(span).without(self.in_window)
         return over_span(hits, infos, self.room(infos))
 
-    def room(self, infos: list[BlockInfo]) -> int:
+    def room(self, infos: BlockRows) -> int:
         """How many blocks of a named time fit; 0 where it is treated as any other."""
-        largest = max((info.tokens for info in infos), default=1)
-        return min(self._config.span_blocks, max(1, self._config.recall_tokens // largest))
+        return min(self._config.span_blocks, max(1, self._config.recall_tokens // infos.most_tokens))
 
     def fetch(self, infos: list[BlockInfo]) -> Steps[list[Seen]]:
         """Blocks from the memory in time order; a damaged one is left out and said so."""
@@ -141,8 +141,8 @@ class Recall:
     def by_layer(self, retriever: RekvRetriever, span: Span | None) -> LayerwiseRecall:
         """As `rank`, `fitting` and `fetch`, for each layer when its turn comes."""
         self.in_window = self._window_ids()
-        infos = retriever.index.infos(span) if span else []
-        recent = self.recent(span, anything_recalled=any(info.block_id not in self.in_window for info in infos))
+        recalls = span is not None and len(retriever.index.infos(span).without(self.in_window)) > 0
+        recent = self.recent(span, anything_recalled=recalls)
 
         def rank(layer: int, queries: Tensor) -> list[Hit]:
             return self.fitting(retriever.rank_layer(layer, queries, span, self.in_window), span)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..memory.block import BlockInfo
+from .blockrows import BlockRows
 from .retriever import Hit
 
 
@@ -21,7 +21,7 @@ def within_budget(hits: Sequence[Hit], blocks: int, tokens: int) -> list[Hit]:
     return chosen
 
 
-def over_span(hits: Sequence[Hit], infos: Sequence[BlockInfo], blocks: int) -> list[Hit]:
+def over_span(hits: Sequence[Hit], infos: BlockRows, blocks: int) -> list[Hit]:
     """All blocks of a span, or where there are more than so many, the better half and the rest evenly over the span.
 
     Args:
@@ -31,6 +31,7 @@ def over_span(hits: Sequence[Hit], infos: Sequence[BlockInfo], blocks: int) -> l
     best = list(hits[: blocks if len(infos) <= blocks else (blocks + 1) // 2])
     taken = {hit.info.block_id for hit in best}
     scores = {hit.info.block_id: hit.score for hit in hits}
-    rest = [info for info in infos if info.block_id not in taken]
+    rest = infos.without(taken)
     places = np.linspace(0, len(rest) - 1, min(len(rest), blocks - len(best))).round().astype(int).tolist()
-    return best + [Hit(rest[i], scores.get(rest[i].block_id, 0.0)) for i in places]
+    spread = [rest[i] for i in places]
+    return best + [Hit(info, scores.get(info.block_id, 0.0)) for info in spread]

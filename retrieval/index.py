@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..memory.block import BlockInfo
+from .blockrows import BlockRows
 from .clusters import Clusters, nearest_lists
 from .day import SPAN_ROWS, ClosedDay, Day
 from .flat import Near
@@ -92,10 +93,10 @@ class SignatureIndex:
                 day = self._opened(number)  # which may have found that it holds fewer
                 self._days[number] = day.only(~np.isin(day.blocks["block_id"], gone))
 
-    def infos(self, span: Span | None = None) -> list[BlockInfo]:
+    def infos(self, span: Span | None = None) -> BlockRows:
         """The blocks that a span touches, in order of arrival."""
         days = [day.blocks for _, day in sorted(self._days.items())]
-        return [BlockInfo(*row.tolist()) for blocks in days for row in blocks[_touched(blocks, span)]]
+        return BlockRows(np.concatenate([_NO_ROWS, *(blocks[_touched(blocks, span)] for blocks in days)]))
 
     def gaps(self, span: Span | None = None) -> list[BlockInfo]:
         """As `infos`, of the blocks that stand for no video."""

@@ -220,7 +220,8 @@ class Context:
         self._keys, self._values = (x.new_empty(layers, heads, tokens + room, dim) for x in (keys, values))
         self._left_out = int(positions[-1]) + 1 - tokens if tokens else 0  # positions that nothing stands at
         angles = rotation.angles(positions[None], keys)
-        self._keys[:, :, :tokens] = rotation.turn(keys, angles)
+        for layer in range(layers):  # one at a time: turning takes twice as much memory again
+            self._keys[layer, :, :tokens] = rotation.turn(keys[layer : layer + 1], angles)[0]
         self._values[:, :, :tokens] = values
         self._angles: tuple[Tensor, Tensor] | None = None
         self._mask: Tensor | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import islice
 
 from torch import Tensor
 
@@ -29,5 +30,6 @@ class RecentRetriever:
         """See `Retriever.rank`."""
         count = self._config.recall_blocks + len(exclude)
         newest = self.index.newest(count) if span is None else self.index.infos(span)
-        fair = [info for info in reversed(newest) if info.block_id not in exclude][: self._config.recall_blocks]
+        others = (info for info in reversed(newest) if info.block_id not in exclude)
+        fair = list(islice(others, self._config.recall_blocks))
         return [Hit(info, 1 / len(fair)) for info in fair]

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from longwatch.memory.block import BlockInfo, Geometry
+from longwatch.retrieval.blockrows import BlockRows
 from longwatch.retrieval.budget import over_span, within_budget
+from longwatch.retrieval.day import SPAN_ROWS
 from longwatch.retrieval.heads import RetrievalHeads, attention_score, outlying
 from longwatch.retrieval.index import SignatureIndex
 from longwatch.retrieval.retriever import Hit, Query, Retriever, make_retriever
@@ -257,11 +259,21 @@ def test_a_budget_of_tokens_ends_the_list() -> None:
     assert len(within_budget(hits, 4, 1000)) == 4
 
 
+def test_rows_of_blocks_are_the_blocks() -> None:
+    blocks = [BlockInfo(i + 1, 10 * i, 10 * i + 9, 5 + i % 3, gap=i % 4 == 0) for i in range(12)]
+    rows = BlockRows(np.array([tuple(block) for block in blocks], SPAN_ROWS))
+    assert [*rows] == [rows[i] for i in range(len(rows))] == blocks
+    assert [*rows[3:5]] == blocks[3:5]
+    assert [*rows.video()] == [block for block in blocks if not block.gap]
+    assert [*rows.without({2, 5, 99})] == [block for block in blocks if block.block_id not in (2, 5)]
+    assert (rows.most_tokens, rows[:0].most_tokens) == (7, 1)
+
+
 def test_a_span_is_recalled_whole_or_by_its_best_and_evenly() -> None:
-    infos = World(30).infos
+    infos = BlockRows(np.array([tuple(info) for info in World(30).infos], SPAN_ROWS))
     hits = [Hit(infos[i], 1 / (i + 1)) for i in (7, 8, 20)]
     assert over_span(hits[:2], infos[7:10], 4) == [*hits[:2], Hit(infos[9], 0.0)]
     chosen = over_span(hits, infos, 6)
     assert chosen[:3] == hits
     assert [hit.info.block_id for hit in chosen[3:]] == [1, 16, 30]
-    assert over_span([], [], 6) == []
+    assert over_span([], infos[:0], 6) == []
