@@ -32,7 +32,9 @@ app.add_typer(streams_app, name="streams")
 out = Console(markup=False, emoji=False, highlight=False)
 err = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
-Address = Annotated[str, typer.Option(help="the daemon's address", envvar="LONGWATCH_ADDRESS")]
+Address = Annotated[
+    str, typer.Option(help="the daemon's address; own is a socket that only you can reach", envvar="LONGWATCH_ADDRESS")
+]
 Keys = Annotated[str, typer.Option(help="folder with this client's keys", envvar="LONGWATCH_KEYS")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines")]
 StreamOption = Annotated[Optional[str], typer.Option(help="which stream, where there are several")]  # noqa: UP045
@@ -127,10 +129,19 @@ def version() -> None:
 
 
 @app.command()
-def keys(folder: Path, clients: Annotated[int, typer.Option(help="how many clients", min=1)] = 1) -> None:
+def keys(
+    folder: Path,
+    clients: Annotated[int, typer.Option(help="how many clients", min=1)] = 1,
+    role: Annotated[
+        str, typer.Option(help="what new ones may do: ask, or manage, which also adds and forgets")
+    ] = "manage",
+) -> None:
     """Makes keys for a daemon that is reached over a network, and a folder for each client."""
-    for own in key_folder.make(folder, clients):
-        out.print(f"{own}: for a client, who uses it with --keys", soft_wrap=True)
+    if role not in ("ask", "manage"):
+        _fail(f"--role: {role} is neither ask nor manage", 2)
+    for own in key_folder.make(folder, clients, "ask" if role == "ask" else "manage"):
+        may = key_folder.role_of(folder, own)
+        out.print(f"{own}: for a client, who uses it with --keys and {may}", soft_wrap=True)
     out.print(f'in the configuration: server.keys_folder = "{folder}"', soft_wrap=True)
 
 
@@ -291,7 +302,7 @@ def _checked(config: Path) -> DaemonConfig:
 
 def _become(module: str, *arguments: str) -> NoReturn:
     """Replaces this program by one of the daemon's, which may load the model."""
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])  # -P: no module of this folder
 
 
 def _fail(sentence: str, code: int) -> NoReturn:

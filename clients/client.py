@@ -13,7 +13,7 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 import zmq
 
 from ..daemon import protocol
-from ..daemon.errors import BadMessage
+from ..daemon.errors import BadMessage, ConfigError
 from ..daemon.protocol import (
     AnswerEnd,
     Ask,
@@ -33,6 +33,7 @@ from ..daemon.protocol import (
     StreamsAdd,
     StreamsRemove,
 )
+from ..daemon.reach import Name, reach
 from . import keys
 from .errors import BadAddress, ClientTimeout, DaemonUnreachable, Refused
 
@@ -64,7 +65,7 @@ class Client:
             print(answer.text, answer.evidence[0].start_ns)
 
     Args:
-        address: the daemon's `server.address`.
+        address: the daemon's `server.address`; `own` is the one that only the same user can reach.
         timeout_seconds: the longest silence that is waited for.
         keys_folder: folder with `client.key_secret` and `server.key`, where the daemon demands keys.
 
@@ -75,11 +76,11 @@ class Client:
     def __init__(
         self, address: str = protocol.DEFAULT_ADDRESS, *, timeout_seconds: float = 60.0, keys_folder: str = ""
     ) -> None:
-        self.address, self.timeout_seconds = address, timeout_seconds
+        self.address, self.timeout_seconds = _reach(address, "requests"), timeout_seconds
         self._keys = Path(keys_folder) if keys_folder else None
         self._context = zmq.Context()
         try:
-            self._socket = self._connect(zmq.DEALER, address)
+            self._socket = self._connect(zmq.DEALER, self.address)
         except BaseException:
             self.close()
             raise
@@ -148,7 +149,10 @@ class Client:
         return self._one(request, Forgotten).blocks
 
     def events_since(self, number: int) -> EventsReply:
-        """The events after a number, as far as the daemon still knows them."""
+        """The next events after a number, as far as the daemon still knows them.
+
+        At most a thousand; while the last one's number is below `newest`, there are more.
+        """
         return self._one(EventsSince(request_id=_new_id(), number=number), EventsReply)
 
     def events(
@@ -168,7 +172,7 @@ class Client:
         Raises:
             DaemonUnreachable, ClientTimeout: the daemon is gone.
         """
-        with self._connect(zmq.SUB, address) as socket:
+        with self._connect(zmq.SUB, _reach(address, "events")) as socket:
             socket.subscribe(b"")
             last = self.events_since(_NO_EVENT_YET).newest if after is None else after
             complete = after is None
@@ -177,11 +181,15 @@ class Client:
                 event = protocol.decode_event(socket.recv()) if heard else None
                 if event is not None and event.number <= last:
                     continue  # had already when it was asked for
-                complete = True
-                found = [event] if event is not None and event.number == last + 1 else self.events_since(last).events
+                if event is not None and event.number == last + 1:
+                    found, newest = [event], event.number
+                else:
+                    missed = self.events_since(last)
+                    found, newest = missed.events, missed.newest
                 for each in found:
                     last = each.number
                     yield each
+                complete = last >= newest or not found
 
     def _connect(self, kind: int, address: str) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(kind)
@@ -199,7 +207,7 @@ class Client:
         try:
             socket.connect(address)
         except zmq.ZMQError as exc:
-            raise BadAddress(f"{address!r} is no address; write tcp://HOST:PORT") from exc
+            raise BadAddress(f"{address!r} is no address; write tcp://HOST:PORT, ipc://FILE or own") from exc
         return socket
 
     def _one(self, request: Request, wanted: type[_Reply]) -> _Reply:
@@ -234,6 +242,13 @@ class Client:
                 raise Refused(reply.code, reply.message)
             deadline = time.monotonic() + self.timeout_seconds
             yield reply
+
+
+def _reach(address: str, name: Name) -> str:
+    try:
+        return reach(address, name)
+    except ConfigError as exc:
+        raise BadAddress(str(exc)) from exc
 
 
 def _new_id() -> str:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 from pathlib import Path
+from typing import Literal
 
 import zmq
 import zmq.auth
 
 from .errors import BadKeys
 
+Role = Literal["ask", "manage"]
 
-def make(folder: Path, clients: int) -> list[Path]:
+
+def make(folder: Path, clients: int, role: Role = "manage") -> list[Path]:
     """Makes what is missing: the daemon's keys, and `client-1`, `client-2`, … with those of each client.
 
-    Keys that are there stay as they are, so that more clients can be let in later. Secret keys are readable by
-    their owner only.
+    Keys that are there stay as they are, role and all, so that more clients can be let in later; one whose file was
+    removed from `clients` is not let in again. Secret keys are readable by their owner only.
+
+    Args:
+        role: of those made now. `ask` asks questions and hears of events; `manage` also adds and removes streams and
+            has times forgotten.
 
     Returns:
         the folders to be handed to the clients.
@@ -34,7 +43,7 @@ def make(folder: Path, clients: int) -> list[Path]:
         for own in handed_out:
             if not (own / "client.key_secret").exists():
                 zmq.auth.create_certificates(own, "client")
-            (allowed / f"{own.name}.key").write_bytes((own / "client.key").read_bytes())
+                (allowed / f"{own.name}.key").write_text(f'{(own / "client.key").read_text()}role = "{role}"\n')
             (own / "server.key").write_bytes((folder / "server.key").read_bytes())
     except OSError as exc:
         raise BadKeys(f"{folder}: keys cannot be written: {exc.strerror}") from exc
@@ -43,12 +52,23 @@ def make(folder: Path, clients: int) -> list[Path]:
     return handed_out
 
 
+def role_of(folder: Path, client: Path) -> str:
+    """What a client of a key folder may do, in words."""
+    try:
+        content = (folder / "clients" / f"{client.name}.key").read_text()
+    except OSError:
+        return "is not let in"
+    found = re.search(r'^\s*role\s*=\s*"(.*)"', content, re.MULTILINE)
+    return "may ask" if found and found[1] != "manage" else "may ask and manage"
+
+
 def use(socket: zmq.Socket[bytes], folder: Path) -> None:
     """Makes a client's socket speak with the keys of its folder.
 
     Raises:
-        BadKeys: the folder lacks `client.key_secret` or `server.key`.
+        BadKeys: the folder lacks `client.key_secret` or `server.key`, or others can read the secret one.
     """
+    _refuse_loose(folder / "client.key_secret")
     try:
         public, secret = zmq.auth.load_certificate(folder / "client.key_secret")
         server, _ = zmq.auth.load_certificate(folder / "server.key")
@@ -57,3 +77,12 @@ def use(socket: zmq.Socket[bytes], folder: Path) -> None:
     if secret is None:
         raise BadKeys(f"{folder}: client.key_secret holds no secret key")
     socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = public, secret, server
+
+
+def _refuse_loose(secret: Path) -> None:
+    try:
+        mode = secret.stat().st_mode
+    except OSError:
+        return  # told of where it is read
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise BadKeys(f"{secret} can be read by others; run chmod go-rwx {secret}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,9 @@ Key = tuple[bytes, str]
 
 
 class Answers:
-    """Each in turn makes one step. One that fails ends with an error, and the others go on.
+    """Clients take turns, and then each client's answers, each time for one step: who asks much waits for itself.
+
+    One that fails ends with an error, and the others go on.
 
     The engine's thread takes steps; any thread adds and cancels.
 
@@ -28,6 +31,8 @@ class Answers:
         self._on_ready = on_ready
         self._answers: dict[Key, Answer] = {}  # in the order of their turns
         self._waiting: dict[Key, Elsewhere[Any]] = {}
+        self._turn = itertools.count()
+        self._last_turns: dict[bytes, int] = {}  # of the clients that have answers here
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -50,10 +55,12 @@ class Answers:
     def step(self) -> bool:
         """Gives the next answer that waits for nothing one step. Returns whether there was one."""
         with self._lock:
-            key = next((key for key in self._answers if self._may_go_on(key)), None)
-            if key is None:
+            ready = [key for key in self._answers if self._may_go_on(key)]
+            if not ready:
                 return False
+            key = min(ready, key=lambda each: self._last_turns.get(each[0], -1))  # of equals the first
             answer = self._answers[key] = self._answers.pop(key)
+            self._last_turns[key[0]] = next(self._turn)
         self._waiting.pop(key, None)
         if answer.cancelled and not answer.begun:
             self._take_out(key)
@@ -80,3 +87,5 @@ class Answers:
     def _take_out(self, key: Key) -> None:
         with self._lock:
             del self._answers[key]
+            if not any(client == key[0] for client, _ in self._answers):
+                del self._last_turns[key[0]]

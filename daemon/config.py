@@ -21,10 +21,11 @@ from .capture.settings import SourceConfig
 from .errors import ConfigError
 from .model.settings import ModelConfig
 from .protocol import StreamName
+from .reach import OWN
 from .settings import ServerConfig
 
 T = TypeVar("T")
-_LOOPBACK = ("tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://")
+_LOOPBACK = (OWN, "tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://")
 
 
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -74,7 +74,7 @@ def running_daemon(
     file = folder / "config.toml"
     file.write_text(config)
     with (folder / "daemon.log").open("wb") as log:
-        command = [sys.executable, "-m", "longwatch.daemon.main", str(file)]
+        command = [sys.executable, "-P", "-m", "longwatch.daemon.main", str(file)]
         process = subprocess.Popen(command, stderr=log, env=environment)
         try:
             yield process

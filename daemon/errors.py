@@ -7,8 +7,9 @@ DaemonError
 ├── StreamUnknown     no stream has this name
 ├── StreamExists      a stream of this name is there already
 ├── QuestionRefused   a question is empty, too long, or about an impossible time
-├── Busy              too many questions at once
 ├── DeviceFull        the device has no memory left for a piece of work
+├── Busy              too many questions or orders at once
+├── NotAllowed        who asks may not do this
 └── BadMessage        bytes on the socket that are no message of ours
 """
 
@@ -56,7 +57,7 @@ class QuestionRefused(DaemonError):
 
 
 class Busy(DaemonError):
-    """Too many questions at once."""
+    """Too many questions or orders at once."""
 
     code = "busy"
 
@@ -65,6 +66,12 @@ class DeviceFull(DaemonError):
     """The device has no memory left for a piece of work; it may have some again soon."""
 
     code = "device_memory"
+
+
+class NotAllowed(DaemonError):
+    """Who asks may not do this."""
+
+    code = "not_allowed"
 
 
 class BadMessage(DaemonError):

@@ -7,12 +7,18 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..memory.errors import StorageError, StoreInUse
 from ..retrieval.errors import RetrievalError
 from .config import DaemonConfig, load_config
 from .errors import CaptureError, ConfigError, DaemonError
 from .log import get_logger, set_up
+from .openfiles import raise_limit
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .server import Server
 
 _log = get_logger("main")
 
@@ -65,11 +71,7 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
             engine.start()
             _log.info("ready", address=config.server.address, streams=sorted(config.streams))
             while not stop.wait(1.0):
-                engine.supervise()
-                if not server.alive:
-                    engine.restarts += 1
-                    _log.error("the server died, starting it again")
-                    server.start()
+                _supervise(engine, server)
         finally:
             _log.info("stopping")
             engine.stop()
@@ -82,6 +84,18 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
         _log.warning("stopped; all other blocks are durable", lost=store.lost_blocks)
     else:
         _log.info("stopped, all blocks durable")
+
+
+def _supervise(engine: Engine, server: Server) -> None:
+    """Starts again what has died. A supervisor that fails itself, say since no thread can be started, tries again."""
+    try:
+        if not server.alive:
+            engine.restarts += 1
+            _log.error("the server died, starting it again")
+            server.start()
+        engine.supervise()
+    except Exception:
+        _log.exception("supervising failed")
 
 
 class _Stopped(Exception):
@@ -100,8 +114,10 @@ def main() -> None:
         sys.exit(2)
     faulthandler.enable()  # should a library crash, the log says where
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda *_: stop.set())
+    raise_limit()
     try:
         config = load_config(Path(sys.argv[1]))
         set_up(level=config.log.level, as_json=config.log.json)

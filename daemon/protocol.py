@@ -14,17 +14,18 @@ import zmq
 from msgspec import Meta
 
 from .errors import BadMessage
+from .reach import OWN
 
 MAX_REQUEST_BYTES = 64 << 10
 MAX_REPLY_BYTES = 32 << 20
 MAX_QUESTION_CHARACTERS = 4096
 MAX_TIME_CHARACTERS = 256
-DEFAULT_ADDRESS = "tcp://127.0.0.1:5757"
-DEFAULT_EVENTS_ADDRESS = "tcp://127.0.0.1:5758"
+DEFAULT_ADDRESS = DEFAULT_EVENTS_ADDRESS = OWN
 
 RequestId = Annotated[str, Meta(min_length=1, max_length=64)]
 StreamName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
-TimeNs = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Naming = Annotated[str, Meta(max_length=256)]  # what may turn out to be no stream's name
+TimeNs = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # 1970 to 2262
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -37,7 +38,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     request_id: RequestId
     question: str
-    stream: str | None = None
+    stream: Naming | None = None
     since_ns: TimeNs | None = None
     until_ns: TimeNs | None = None
     time: Annotated[str, Meta(max_length=MAX_TIME_CHARACTERS)] = ""
@@ -73,14 +74,14 @@ class StreamsRemove(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Stops watching a stream; its memory stays."""
 
     request_id: RequestId
-    name: str
+    name: Naming
 
 
 class Forget(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Forgets what a stream saw in a time, to the last byte; None is open."""
 
     request_id: RequestId
-    stream: str
+    stream: Naming
     since_ns: TimeNs | None = None
     until_ns: TimeNs | None = None
 

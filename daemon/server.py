@@ -1,34 +1,37 @@
 """`Server`: the thread that alone owns the sockets.
 
-Requests come in on a ROUTER and are handed to a `Service`; replies come back from any thread through a queue. A
-client that never reads is given up once too much waits for it, and harms no one else.
+Requests come in on a ROUTER, from each client in turn, and are handed to a `Service`; replies come back from any
+thread through a queue. Nobody's connections, requests, answers or unread replies can shut out the others.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import socket
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import zmq
-import zmq.auth
-from zmq.auth.thread import ThreadAuthenticator
 
 from . import protocol
 from .config import check_addresses
-from .errors import BadMessage, Busy, ConfigError, QuestionRefused
+from .door import Door
+from .errors import BadMessage, NotAllowed, QuestionRefused
+from .keyring import KeyRing
 from .log import get_logger
+from .openfiles import OpenFiles
+from .outbox import Outbox, Sent
+from .peers import Peer, Peers
 from .protocol import (
     Ask,
     Cancel,
     Delta,
-    ErrorReply,
     Event,
     EventsReply,
     EventsSince,
@@ -39,14 +42,21 @@ from .protocol import (
     StreamsAdd,
     StreamsRemove,
 )
+from .reach import reach
 from .refusal import refusal
 from .settings import ServerConfig
+from .shares import Shares
+from .zap import Zap, key_of
 
 Emit = Callable[[Reply], None]
 _EVENTS_KEPT = 10_000
-_MESSAGES_UNDER_WAY = 16  # of a client, in ZeroMQ's hands; what comes after them waits here and is counted in bytes
-_TICK_MS = 50
-_ZAP_DOMAIN = "longwatch"
+_EVENTS_AT_ONCE = 1_000
+_MESSAGES_UNDER_WAY = 4  # of a client, in ZeroMQ's hands; what comes after them waits here and is counted in bytes
+_MESSAGES_A_ROUND = 100
+_TICK_MS = 20
+_IDLE_MS = 1000
+_LOOK_SECONDS = 1.0  # at keys and open files
+_FOR_MANAGERS = (StreamsAdd, StreamsRemove, Forget)
 _log = get_logger("server")
 
 
@@ -85,16 +95,8 @@ class _Outgoing(NamedTuple):
     """A reply on its way to the server's thread."""
 
     client: bytes
-    reply: Reply
+    reply: Reply | Callable[[], Reply]
     of_answer: bool  # belongs to an answer under way, and is worth nothing once that is given up
-
-
-class _Waiting:
-    """What waits for a client that does not take it now."""
-
-    def __init__(self) -> None:
-        self.frames: deque[bytes] = deque()
-        self.bytes = 0
 
 
 class Server:
@@ -106,16 +108,20 @@ class Server:
 
     def __init__(self, config: ServerConfig, service: Service) -> None:
         self._config, self._service = config, service
-        self._context = zmq.Context()
+        check_addresses(config)
+        self._keys = KeyRing(Path(config.keys_folder)) if config.keys_folder else None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._router = self._context.socket(zmq.ROUTER)
-        self._events = self._context.socket(zmq.PUB)
-        self._authenticator: ThreadAuthenticator | None = None
-        self._outbox: deque[_Outgoing] = deque()
+        self._events = self._context.socket(zmq.XPUB)  # as PUB, but we see who listens
+        self._zap = None if self._keys is None else Zap(self._context, self._keys)
+        self._files, self._doors, self._peers = OpenFiles(), list[Door](), Peers()
+        self._looked_at = 0.0
+        self._queue: deque[_Outgoing] = deque()
+        self._outbox = Outbox(self._send, self._cancel_all, config.client_queue_bytes, config.all_queues_bytes)
+        self._shares = Shares(config.answers_at_once)
         self._published: deque[Event] = deque()
         self._kept: deque[Event] = deque(maxlen=_EVENTS_KEPT)
         self._number = time.time_ns() // 1000  # above those of an earlier life of the daemon
-        self._waiting: dict[bytes, _Waiting] = defaultdict(_Waiting)
-        self._running: dict[bytes, set[str]] = defaultdict(set)
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
@@ -153,84 +159,137 @@ class Server:
         self._close()
 
     def _bind(self) -> None:
-        config = self._config
-        check_addresses(config)
+        config, files = self._config, self._files
         self._router.setsockopt(zmq.SNDHWM, _MESSAGES_UNDER_WAY)
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        if config.keys_folder:
-            self._require_keys(Path(config.keys_folder))
+        self._events.setsockopt(zmq.XPUB_MANUAL, 1)
         for key, bound, address in (
-            ("server.address", self._router, config.address),
-            ("server.events_address", self._events, config.events_address),
+            ("server.address", self._router, reach(config.address, "requests", make=True)),
+            ("server.events_address", self._events, reach(config.events_address, "events", make=True)),
         ):
             bound.setsockopt(zmq.LINGER, 500)
-            bound.setsockopt(zmq.IPV6, "[" in address)
-            protocol.notice_the_dead(bound)
             bound.setsockopt(zmq.MAXMSGSIZE, 2 * protocol.MAX_REQUEST_BYTES)  # above it there is no reply, but an end
-            try:
-                bound.bind(address)
-            except zmq.ZMQError as exc:
-                raise ConfigError(f"{key}: {address} cannot be bound: {zmq.strerror(exc.errno or 0)}") from exc
-
-    def _require_keys(self, folder: Path) -> None:
-        """Lets only clients in whose public key lies in `folder/clients`."""
-        if not (folder / "clients").is_dir():
-            raise ConfigError(f"server.keys_folder: {folder} has no folder clients; run longwatch keys {folder}")
-        try:
-            public, secret = zmq.auth.load_certificate(folder / "server.key_secret")
-        except (OSError, ValueError) as exc:
-            raise ConfigError(
-                f"server.keys_folder: {folder} has no readable server.key_secret; run longwatch keys {folder}"
-            ) from exc
-        self._authenticator = ThreadAuthenticator(self._context)
-        self._authenticator.start()
-        self._authenticator.configure_curve(domain=_ZAP_DOMAIN, location=str(folder / "clients"))
-        for guarded in (self._router, self._events):
-            guarded.curve_secretkey, guarded.curve_publickey = secret, public
-            guarded.curve_server = True
-            guarded.setsockopt(zmq.ZAP_DOMAIN, _ZAP_DOMAIN.encode())
-            guarded.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+            if self._zap is not None:
+                self._zap.guard(bound)
+            self._doors.append(Door(bound, address, key, files.backlog, self._peers.forget))
 
     def _serve(self) -> None:
         poller = zmq.Poller()
-        poller.register(self._router, zmq.POLLIN)
         wake = self._wake_read.fileno()
-        poller.register(wake, zmq.POLLIN)
+        sockets = [self._router, self._events, *(door.monitor for door in self._doors)]
+        for each in (wake, *sockets, *([] if self._zap is None else [self._zap.socket])):
+            poller.register(each, zmq.POLLIN)
         while not self._stopping:
-            ready = dict(poller.poll(_TICK_MS if self._waiting else 1000))
+            ready = dict(poller.poll(_TICK_MS if self._outbox else _IDLE_MS))
             if wake in ready:
                 self._wake_read.recv(4096)
+            self._watch_doors()
+            if self._zap is not None:
+                self._zap.answer()
+            self._look()
+            if self._events in ready:
+                self._receive_listeners()
             if self._router in ready:
                 self._receive()
-            self._send_waiting()
+            self._send_queue()
+            self._outbox.send_waiting()
             self._send_events()
-        self._send_waiting()
+        self._send_queue()
+        self._outbox.send_waiting()
+
+    def _watch_doors(self) -> None:
+        """Shuts the doors before connections take the files that the daemon itself needs."""
+        for door in self._doors:
+            door.look()
+        connections, most = sum(door.connections for door in self._doors), self._files.connections_at_most
+        for door in self._doors:
+            if connections >= most:
+                if door.shut():
+                    _log.warning("too many connections, letting nobody in", address=door.address, there=connections)
+            elif connections < most - most // 10 and door.open():
+                _log.info("letting clients in again", address=door.address, there=connections)
+
+    def _look(self) -> None:
+        """Once a second: which files are open, and whether a key was removed."""
+        if time.monotonic() - self._looked_at < _LOOK_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        self._files.look(sum(door.connections for door in self._doors))
+        if self._keys is None:
+            return
+        self._keys.read_again()
+        for key in self._keys.take_removed():
+            for descriptor, peer in self._peers.of(key):
+                self._dismiss(descriptor, peer.client)
+
+    def _dismiss(self, descriptor: int, client: bytes) -> None:
+        """Whose key was removed gets nothing more."""
+        for door in self._doors:
+            door.dismiss(descriptor)
+        self._outbox.drop(client)
+        self._cancel_all(client)
 
     def _receive(self) -> None:
-        for _ in range(100):
+        """Takes in what has come; libzmq takes from each client in turn."""
+        for _ in range(_MESSAGES_A_ROUND):
             try:
-                client, *frames = self._router.recv_multipart(zmq.NOBLOCK)
+                client, *frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            request_id = ""
+            self._take(client.bytes, frames)
+
+    def _take(self, client: bytes, frames: list[zmq.Frame]) -> None:
+        request_id = ""
+        try:
+            if len(frames) != 1:
+                raise BadMessage(f"a request is one frame, not {len(frames)}")
+            may_manage = self._keys is None or self._may_manage(self._keys, client, frames[0])
+            if may_manage is None:
+                return
+            request = protocol.decode_request(frames[0].bytes)
+            request_id = request.request_id
+            if isinstance(request, _FOR_MANAGERS) and not may_manage:
+                raise NotAllowed('this key may ask, but not manage; its file in the keys folder says role = "ask"')
+            self._handle(client, request)
+        except Exception as exc:  # a request that finds a mistake of ours costs its sender an answer, no one else
+            self._reply(client, refusal(request_id, exc, "the request"))
+
+    def _may_manage(self, keys: KeyRing, client: bytes, frame: zmq.Frame) -> bool | None:
+        """Whether the sender of a message may do all; None where its key was removed, and it gets no reply."""
+        key, descriptor = key_of(frame), int(frame.get(zmq.SRCFD))
+        role = keys.role(key)
+        if role is None:
+            self._dismiss(descriptor, client)
+            return None
+        self._peers.note(descriptor, Peer(key, client))
+        return role == "manage"
+
+    def _receive_listeners(self) -> None:
+        """Lets listeners hear events. They hear all of them, and whoever wants less is not listened to."""
+        for _ in range(_MESSAGES_A_ROUND):
             try:
-                if len(frames) != 1:
-                    raise BadMessage(f"a request is one frame, not {len(frames)}")
-                request = protocol.decode_request(frames[0])
-                request_id = request.request_id
-                self._handle(client, request)
-            except Exception as exc:  # a request that finds a mistake of ours costs its sender an answer, no one else
-                self._queue(client, refusal(request_id, exc, "the request"))
+                frame = self._events.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            if frame.bytes != b"\x01":
+                continue
+            if self._keys is not None:
+                key, descriptor = key_of(frame), int(frame.get(zmq.SRCFD))
+                if self._keys.role(key) is None:
+                    self._dismiss(descriptor, b"")
+                    continue
+                self._peers.note(descriptor, Peer(key, b""))
+            self._events.setsockopt(zmq.SUBSCRIBE, b"")
 
     def _handle(self, client: bytes, request: protocol.Request) -> None:
-        emit = functools.partial(self._queue, client)
+        emit = functools.partial(self._reply, client)
         match request:
             case Ask():
                 self._ask(client, request)
             case Cancel():
                 self._service.cancel((client, request.request_id))
             case StatusRequest():
-                emit(self._service.status(request.request_id))
+                self._reply(client, functools.partial(self._made, self._service.status, request.request_id))
             case StreamsAdd():
                 self._service.add_stream(request, emit)
             case StreamsRemove():
@@ -238,7 +297,8 @@ class Server:
             case Forget():
                 self._service.forget(request, emit)
             case EventsSince():
-                emit(self._events_since(request))
+                since = functools.partial(self._events_since, request.number)
+                self._reply(client, functools.partial(self._made, since, request.request_id))
 
     def _ask(self, client: bytes, request: Ask) -> None:
         if not request.question.strip():
@@ -249,60 +309,56 @@ class Server:
             )
         if request.since_ns is not None and request.until_ns is not None and request.until_ns < request.since_ns:
             raise QuestionRefused("the time span ends before it begins")
-        if sum(map(len, self._running.values())) >= self._config.answers_at_once:
-            raise Busy(f"{self._config.answers_at_once} questions are being answered; ask again in a moment")
-        if request.request_id in self._running.get(client, ()):
-            raise QuestionRefused(f"request {request.request_id} is being answered already")
-        emit = functools.partial(self._queue, client, of_answer=True)
+        self._shares.check(client, request.request_id)
+        emit = functools.partial(self._reply, client, of_answer=True)
         self._service.ask(request, (client, request.request_id), emit)
-        self._running[client].add(request.request_id)  # before any reply leaves: this thread empties the outbox
+        self._shares.add(client, request.request_id)  # before any reply leaves: this thread empties the queue
 
-    def _events_since(self, request: EventsSince) -> EventsReply:
-        events = [event for event in self._kept if event.number > request.number]
+    def _made(self, make: Callable[[str], Reply], request_id: str) -> Reply:
+        """A reply that is made when the client takes it."""
+        try:
+            return make(request_id)
+        except Exception as exc:
+            return refusal(request_id, exc, "the request")
+
+    def _events_since(self, number: int, request_id: str) -> EventsReply:
+        """The next events behind a number. Whoever wants more asks again."""
         known_from = self._kept[0].number if self._kept else self._number + 1
-        lost = request.number + 1 < known_from
-        return EventsReply(request_id=request.request_id, events=events, newest=self._number, lost=lost)
+        first = max(0, number + 1 - known_from)  # numbers have no holes
+        events = list(itertools.islice(self._kept, first, first + _EVENTS_AT_ONCE))
+        return EventsReply(request_id=request_id, events=events, newest=self._number, lost=number + 1 < known_from)
 
-    def _queue(self, client: bytes, reply: Reply, of_answer: bool = False) -> None:
-        self._outbox.append(_Outgoing(client, reply, of_answer))
+    def _reply(self, client: bytes, reply: Reply | Callable[[], Reply], of_answer: bool = False) -> None:
+        """From any thread."""
+        self._queue.append(_Outgoing(client, reply, of_answer))
         self._wake()
 
-    def _send_waiting(self) -> None:
-        while self._outbox:
-            client, reply, of_answer = self._outbox.popleft()
-            if of_answer and not self._still_wanted(client, reply):
+    def _send_queue(self) -> None:
+        while self._queue:
+            client, reply, of_answer = self._queue.popleft()
+            if of_answer and not callable(reply) and not self._still_wanted(client, reply):
                 continue
-            data = _encode(reply)
-            waiting = self._waiting[client]
-            waiting.frames.append(data)
-            waiting.bytes += len(data)
-        for client, waiting in list(self._waiting.items()):
-            try:
-                while waiting.frames:
-                    self._router.send_multipart([client, waiting.frames[0]], zmq.NOBLOCK)
-                    waiting.bytes -= len(waiting.frames.popleft())
-            except zmq.Again:
-                if waiting.bytes <= self._config.client_queue_bytes:
-                    continue
-                _log.warning("client reads nothing, giving it up", waiting_bytes=waiting.bytes)
-                self._give_up(client)
-            except zmq.ZMQError:
-                self._give_up(client)
-            self._waiting.pop(client, None)
+            self._outbox.put(client, reply)
 
     def _still_wanted(self, client: bytes, reply: Reply) -> bool:
         """Whether the answer that a reply belongs to has not been given up. Its last reply ends it."""
-        running = self._running.get(client, set())
-        wanted = reply.request_id in running
+        wanted = self._shares.has(client, reply.request_id)
         if not isinstance(reply, Delta):
-            running.discard(reply.request_id)
-        if not running:
-            self._running.pop(client, None)
+            self._shares.end(client, reply.request_id)
         return wanted
 
-    def _give_up(self, client: bytes) -> None:
+    def _send(self, client: bytes, data: bytes) -> Sent:
+        try:
+            self._router.send_multipart([client, data], zmq.NOBLOCK)
+        except zmq.Again:
+            return Sent.LATER
+        except zmq.ZMQError:  # EHOSTUNREACH
+            return Sent.GONE
+        return Sent.YES
+
+    def _cancel_all(self, client: bytes) -> None:
         """The client is gone: nothing it asked for is worked on any more."""
-        for request_id in self._running.pop(client, set()):
+        for request_id in self._shares.end_all(client):
             self._service.cancel((client, request_id))
 
     def _send_events(self) -> None:
@@ -326,18 +382,14 @@ class Server:
             self._wake_write.send(b"\0")
 
     def _close(self) -> None:
-        if self._authenticator is not None:
-            self._authenticator.stop()
-            self._authenticator = None
+        for door in self._doors:
+            door.close()
         self._router.close()
         self._events.close()
+        if self._zap is not None:
+            self._zap.close()
         self._context.term()
+        for door in self._doors:
+            door.give_back()
         self._wake_read.close()
         self._wake_write.close()
-
-
-def _encode(reply: Reply) -> bytes:
-    try:
-        return protocol.encode(reply)
-    except BadMessage as exc:
-        return protocol.encode(ErrorReply(request_id=reply.request_id, code=exc.code, message=str(exc)))

@@ -67,7 +67,7 @@ def examine(file: Path, fingerprint: str, map_bytes: int, *, repair: bool) -> Da
         repair: remove what is damaged; a file that cannot be read is set aside as `data.mdb.broken-TIME`.
     """
     stream, day = file.parts[-3:-1]
-    command = [sys.executable, "-m", "longwatch.memory.examine", str(file), fingerprint, str(map_bytes)]
+    command = [sys.executable, "-P", "-m", "longwatch.memory.examine", str(file), fingerprint, str(map_bytes)]
     done = subprocess.run([*command, *(["--repair"] if repair else [])], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         found = json.loads(done.stdout)

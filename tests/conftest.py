@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -16,6 +20,8 @@ from .daemon_process import DaemonProcess
 from .tiny_model import YARN, write_checkpoint
 
 torch.set_num_threads(1)
+os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="longwatch-tests-")  # no test meets the user's own daemon
+atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 LONGEST_FILES = ("test_crash.py",)
 
 

@@ -48,7 +48,7 @@ class DaemonProcess:
     def start(self, *wrapper: str) -> None:
         """Returns when it answers. A wrapper is a command that runs the one which follows it."""
         with self.log.open("ab") as log:
-            command = [*wrapper, sys.executable, "-m", "longwatch.daemon.main", str(self.config)]
+            command = [*wrapper, sys.executable, "-P", "-m", "longwatch.daemon.main", str(self.config)]
             self._process = subprocess.Popen(command, stderr=log)
         self.wait(lambda status: True)
 

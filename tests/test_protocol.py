@@ -90,7 +90,13 @@ def test_random_bytes_are_a_bad_message_and_nothing_else(data: bytes) -> None:
         {"max_tokens": 10**9},
         {"temperature": -1.0},
         {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"temperature": 5.1},
         {"top_p": 0.0},
+        {"top_p": float("nan")},
+        {"top_p": float("inf")},
+        {"time": "x" * 257},
+        {"stream": "x" * 257},
         {"seed": -1},
         {"since_ns": -1},
         {"until_ns": 2**63},
@@ -104,6 +110,13 @@ def test_random_bytes_are_a_bad_message_and_nothing_else(data: bytes) -> None:
 def test_a_field_out_of_range_is_a_bad_message_that_names_it(field: dict[str, object]) -> None:
     content = {"type": "Ask", "request_id": "1", "question": "q"} | field
     with pytest.raises(BadMessage, match=next(iter(field))):
+        protocol.decode_request(msgspec.msgpack.encode(content))
+
+
+@pytest.mark.parametrize("name", ["yard\n", "\nyard", "yard\0", "Yard", "", "a" * 65, "yard.1", "../yard", "ÿard"])
+def test_a_name_that_no_stream_may_have_is_a_bad_message(name: str) -> None:
+    content = {"type": "StreamsAdd", "request_id": "1", "name": name, "source": {}}
+    with pytest.raises(BadMessage, match="name"):
         protocol.decode_request(msgspec.msgpack.encode(content))
 
 

@@ -187,17 +187,31 @@ def _listen_late() -> None:
 
 
 def test_questions_beyond_those_at_once_are_refused_as_busy_until_one_ends() -> None:
-    with running(answers_at_once=2) as wire, raw_socket(wire) as socket, wire.client() as client:
-        for request_id in ("a", "b"):
-            socket.send(protocol.encode(Ask(request_id=request_id, question="wait")))
+    with running(answers_at_once=2) as wire, raw_socket(wire) as one, raw_socket(wire) as two, wire.client() as client:
+        for socket in (one, two):
+            socket.send(protocol.encode(Ask(request_id="a", question="wait")))
         wire.eventually(lambda: len(wire.service.asked) == 2)
         with pytest.raises(Refused, match="2 questions are being answered") as refused:
             client.ask("and I?")
         assert refused.value.code == "busy"
-        socket.send(protocol.encode(Cancel(request_id="a")))
+        one.send(protocol.encode(Cancel(request_id="a")))
         wire.eventually(lambda: any(event.is_set() for event in wire.service.cancelled.values()))
-        while not isinstance(receive(socket), AnswerEnd):
+        while not isinstance(receive(one), AnswerEnd):
             pass
+        assert client.ask("and I?").text == "and I?"
+
+
+def test_one_client_has_half_of_the_answers_at_most_and_another_is_answered() -> None:
+    with running(answers_at_once=8) as wire, raw_socket(wire) as greedy, wire.client() as client:
+        for number in range(20):
+            greedy.send(protocol.encode(Ask(request_id=str(number), question="wait")))
+        refused = 0
+        while refused < 16:
+            reply = receive(greedy)
+            if isinstance(reply, ErrorReply):
+                assert (reply.code, "4 questions of yours are being answered" in reply.message) == ("busy", True)
+                refused += 1
+        assert len(wire.service.asked) == 4
         assert client.ask("and I?").text == "and I?"
 
 
@@ -216,7 +230,7 @@ def test_the_same_id_twice_is_refused_and_its_client_is_still_cancelled_when_it_
 def test_nothing_is_kept_for_clients_that_came_and_went(wire: Wire) -> None:
     for _ in range(20):
         assert lives(wire)
-    wire.eventually(lambda: not wire.server._running and not wire.server._waiting)
+    wire.eventually(lambda: not wire.server._shares and not wire.server._outbox)
 
 
 def test_events_are_numbered_one_by_one_and_can_be_asked_for_again(wire: Wire) -> None:

@@ -21,7 +21,13 @@ from longwatch.retrieval.settings import RetrievalConfig
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("clients", "daemon", "memory", "retrieval")
 MAY_IMPORT = {
-    "clients": {"clients", "daemon.protocol", "daemon.errors", "daemon.config"},  # config for `validate` only
+    "clients": {
+        "clients",
+        "daemon.protocol",
+        "daemon.errors",
+        "daemon.reach",
+        "daemon.config",
+    },  # config for `validate` only
     "daemon": {"daemon", "retrieval", "memory", "clients"},  # clients in the demo only
     "retrieval": {"retrieval", "memory"},
     "memory": {"memory"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -179,22 +180,23 @@ class Wire:
 
 
 @contextmanager
-def running(
-    keys_folder: Path | str = "", answers_at_once: int = 8, client_queue_bytes: int = 1 << 16
-) -> Iterator[Wire]:
-    """A server that serves, on ports of its own."""
-    port, events_port = free_ports(2)
-    wire = Wire(
-        ServerConfig(
-            address=f"tcp://127.0.0.1:{port}",
-            events_address=f"tcp://127.0.0.1:{events_port}",
-            keys_folder=str(keys_folder),
-            answers_at_once=answers_at_once,
-            client_queue_bytes=1 << 20,
+def running(kind: str = "tcp", *, keys_folder: Path | str = "", answers_at_once: int = 8) -> Iterator[Wire]:
+    """A server that serves, on ports or sockets of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        address, events_address = f"ipc://{folder}/requests", f"ipc://{folder}/events"
+        if kind == "tcp":
+            address, events_address = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
+        wire = Wire(
+            ServerConfig(
+                address=address,
+                events_address=events_address,
+                keys_folder=str(keys_folder),
+                answers_at_once=answers_at_once,
+                client_queue_bytes=1 << 20,
+            )
         )
-    )
-    wire.server.start()
-    try:
-        yield wire
-    finally:
-        wire.server.stop()
+        wire.server.start()
+        try:
+            yield wire
+        finally:
+            wire.server.stop()

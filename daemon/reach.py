@@ -1,0 +1,59 @@
+"""`reach`: where this user's own daemon is reached, for the daemon and for its clients."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Literal
+
+from .errors import ConfigError
+
+OWN = "own"
+Name = Literal["requests", "events"]
+
+
+def reach(address: str, name: Name, *, make: bool = False) -> str:
+    """The address that is meant; `own` is a socket in a folder that only this user can enter.
+
+    Args:
+        make: make that folder, as the daemon does.
+
+    Raises:
+        ConfigError: the folder is another user's, or others can enter it.
+    """
+    if address != OWN:
+        return address
+    folders = _folders()
+    folder = folders[0]
+    if make:
+        _make(folder)
+    else:  # a daemon that was started without XDG_RUNTIME_DIR, say as a service, has the second
+        folder = next((each for each in folders if (each / name).exists()), folder)
+    _check(folder)
+    return f"ipc://{folder / name}"
+
+
+def _folders() -> list[Path]:
+    """Where the sockets may lie, best first."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    own = [Path(runtime) / "longwatch"] if runtime.startswith("/") and Path(runtime).is_dir() else []
+    return [*own, Path(f"/tmp/longwatch-{os.getuid()}")]
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError(f"{folder}, the folder of the daemon's sockets, cannot be made: {exc.strerror}") from exc
+
+
+def _check(folder: Path) -> None:
+    try:
+        found = folder.lstat()
+    except OSError:
+        return  # no daemon has been here
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise ConfigError(f"{folder}, the folder of the daemon's sockets, belongs to somebody else; remove it")
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(f"{folder}, the folder of the daemon's sockets, is open to others; run chmod 700 {folder}")
