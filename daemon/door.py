@@ -24,7 +24,7 @@ from .protocol import notice_the_dead
 
 HANDSHAKE_MS = 5000  # who says nothing for so long is let go
 _SHUT_SUFFIX = ".shut"
-_EVENTS = zmq.EVENT_LISTENING | zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+_EVENTS = zmq.EVENT_LISTENING | zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # Linux, asm-generic/socket.h
 _DROP_ALL = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # one instruction: return 0 bytes
 _DROP_PROGRAM = struct.pack("HP", 1, ctypes.addressof(_DROP_ALL))
@@ -47,7 +47,8 @@ class Door:
         self, socket_: zmq.Socket[bytes], address: str, key: str, backlog: int, on_gone: Callable[[int], None]
     ) -> None:
         self.address, self._on_gone = address, on_gone
-        self.connections = 0
+        self._inside: set[int] = set()  # file descriptors
+        self._silent: dict[int, None] = {}  # those who have not said who they are, longest there first
         self._socket = socket_
         self._file = _file_of(address)
         self._lock = None if self._file is None else _lock(self._file, address, key)
@@ -74,9 +75,13 @@ class Door:
                 return
             kind, number = struct.unpack("=Hi", event)
             if kind == zmq.EVENT_ACCEPTED:
-                self.connections += 1
+                self._inside.add(number)
+                self._silent[number] = None
+            elif kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._silent.pop(number, None)
             elif kind == zmq.EVENT_DISCONNECTED:
-                self.connections -= 1
+                self._inside.discard(number)
+                self._silent.pop(number, None)
                 self._on_gone(number)
             elif kind == zmq.EVENT_LISTENING and self._file is None:
                 self._listener = socket.socket(fileno=os.dup(number))
@@ -109,15 +114,36 @@ class Door:
             _log.error("a door cannot be opened", address=self.address, error=str(exc))
         return not self._shut
 
+    @property
+    def connections(self) -> int:
+        """How many are in."""
+        return len(self._inside)
+
     def dismiss(self, descriptor: int) -> None:
-        """Ends a connection to this address. One that has ended meanwhile, and whose number another file has, stays."""
+        """Ends a connection to this address. One that has ended meanwhile, and whose number another file has, stays.
+
+        Opens no file, since there may be none left.
+        """
         try:
-            connection = socket.socket(fileno=os.dup(descriptor))
+            connection = socket.socket(fileno=descriptor)
         except OSError:
             return
-        with connection, contextlib.suppress(OSError):
+        try:
             if connection.getsockname() == self._own_name(connection):
                 connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        finally:
+            connection.detach()  # libzmq closes it
+
+    def dismiss_silent(self, count: int) -> int:
+        """Ends connections that have not said who they are, the newest first. Returns how many."""
+        ended = list(self._silent)[::-1][:count]
+        for descriptor in ended:
+            del self._silent[descriptor]
+            self._inside.discard(descriptor)
+            self.dismiss(descriptor)
+        return len(ended)
 
     def close(self) -> None:
         """Closes the socket."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .server import Server
 
+_SWITCH_SECONDS = 0.001  # the longest that Python code on the engine's thread keeps the server's waiting
 _log = get_logger("main")
 
 
@@ -118,6 +119,7 @@ def main() -> None:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, lambda *_: stop.set())
     raise_limit()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         config = load_config(Path(sys.argv[1]))
         set_up(level=config.log.level, as_json=config.log.json)

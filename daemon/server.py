@@ -204,6 +204,7 @@ class Server:
         connections, most = sum(door.connections for door in self._doors), self._files.connections_at_most
         for door in self._doors:
             if connections >= most:
+                connections -= door.dismiss_silent(connections - most)
                 if door.shut():
                     _log.warning("too many connections, letting nobody in", address=door.address, there=connections)
             elif connections < most - most // 10 and door.open():

