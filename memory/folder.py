@@ -46,7 +46,7 @@ def take_folder(folder: Path) -> int:
         StoreUnwritable: it cannot be made or written.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(folder)
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as exc:
         raise StoreUnwritable(f"memory.folder {folder} cannot be used: {exc.strerror}") from exc
@@ -116,6 +116,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _make(folder: Path) -> None:
+    """Makes a folder, with those that lead there, and their names durable; a loss of power would take all of it."""
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in new or [folder]:  # one that is there may be new since the last life, which was killed
+        with contextlib.suppress(PermissionError):  # we may use it, and not list what lies beside it
+            sync_folder(each.parent)
 
 
 def _hold(lock: int, folder: Path) -> None:
