@@ -118,6 +118,8 @@ class Engine:
         self._figures.stop()
         self._housekeeping.stop()
         for stream in self._streams.values():
+            stream.stop_soon()
+        for stream in self._streams.values():
             stream.stop()
 
     def supervise(self) -> None:

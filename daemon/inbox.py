@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ from .capture.child import CaptureChild
 from .capture.message import Message
 from .capture.settings import SourceConfig
 from .log import get_logger
+from .waiting import Waiting
 
 _LIVE_MESSAGES, _FILE_MESSAGES = 4, 64
 _STOP_SECONDS = 5
@@ -38,7 +38,7 @@ class Inbox:
         self.waits = self.resumes and config.pace == "fast"  # it follows no clock
         self._name, self._watched = name, watched
         self._on_message, self._on_state = on_message, on_state
-        self._messages: queue.Queue[Message] = queue.Queue(_LIVE_MESSAGES if config.pace == "real" else _FILE_MESSAGES)
+        self._messages = Waiting(_LIVE_MESSAGES if config.pace == "real" else _FILE_MESSAGES)
         self._stopping = threading.Event()
         self._feeder = self._new_feeder()
         self._log = get_logger("stream").bind(stream=name)
@@ -55,19 +55,21 @@ class Inbox:
                 self._feeder = self._new_feeder()
             self._feeder.start()
 
+    def stop_soon(self) -> None:
+        """Has the feeder end, and the source with it, without waiting for that. From any thread."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """Ends feeder and source; takes some seconds. From any thread."""
-        self._stopping.set()
+        self.stop_soon()
         if self._feeder.ident is not None:
             self._feeder.join(timeout=_STOP_SECONDS)
-        self.child.stop()
+        if not self._feeder.is_alive():
+            self.child.stop()  # where the feeder had died, or never began
 
     def take(self) -> Message | None:
         """The next message, or None where there is none now."""
-        try:
-            return self._messages.get_nowait()
-        except queue.Empty:
-            return None
+        return self._messages.take()
 
     def _new_feeder(self) -> threading.Thread:
         return threading.Thread(target=self._feed, name=f"feeder-{self._name}", daemon=True)
@@ -79,12 +81,11 @@ class Inbox:
             if self.child.state != before:
                 self._tell_state()
             while message is not None and not self._stopping.is_set():
-                try:
-                    self._messages.put(message, timeout=0.2)
+                if self._messages.put(message, timeout_seconds=0.2):
                     message = None
-                except queue.Full:
-                    continue
-                self._on_message()
+                    self._on_message()
+        if self._stopping.is_set():
+            self.child.stop()
 
     def _tell_state(self) -> None:
         state, error = self.child.state, self.child.last_error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
 
 import msgspec
 from torch import Tensor
@@ -19,6 +18,8 @@ from ..retrieval.timespan import Span
 from .capture.address import mask_credentials
 from .capture.message import Ended, Failed, Frame, Gap, Message, Still
 from .capture.settings import SourceConfig
+from .capture.stamp import SECOND_NS
+from .hole import Hole
 from .inbox import Inbox
 from .log import get_logger
 from .model.image_text import ImageText
@@ -30,20 +31,6 @@ from .signatures import Signatures
 
 Publish = Callable[[str, str, int, int, str], None]
 _UNWATCHED_NS = 5_000_000_000
-
-
-class Hole(NamedTuple):
-    """A time of which nothing is remembered, and which goes on until something is.
-
-    Attributes:
-        least_ns: a shorter one is not worth a gap.
-        frame: the newest frame that came and was lost.
-    """
-
-    since_ns: int
-    reason: str
-    least_ns: int = 0
-    frame: Frame | None = None
 
 
 class Stream:
@@ -94,7 +81,7 @@ class Stream:
         self._hole: Hole | None = None
         seen_ns = self._seen_ns()
         if seen_ns:
-            self._hole = Hole(seen_ns, "longwatch was not running", _UNWATCHED_NS)
+            self._hole = Hole(seen_ns, "longwatch was not running", self._unwatched_ns)
 
     def watch(self, config: SourceConfig) -> None:
         """Begins to watch a stream that was only remembered until now.
@@ -107,7 +94,7 @@ class Stream:
         self._fill_window()
         seen_ns = self._seen_ns()
         if seen_ns:
-            self._hole = Hole(seen_ns, "the stream was not watched", _UNWATCHED_NS)
+            self._hole = Hole(seen_ns, "the stream was not watched", self._unwatched_ns)
         self.start()
 
     def unwatch(self) -> Inbox:
@@ -132,12 +119,21 @@ class Stream:
         """Until when the stream was seen, also where that was forgotten since; 0 where it never was."""
         return max(self._tiers.store.seen_ns(self.name), self.last.end_ns if self.last is not None else 0)
 
+    @property
+    def _unwatched_ns(self) -> int:
+        """A shorter time that nobody watched is not worth a gap."""
+        return _UNWATCHED_NS + int(2 * SECOND_NS / self.config.fps)
+
     def _tell_state(self, time_ns: int, text: str) -> None:
         self._publish(self.name, "state", time_ns, time_ns, text)
 
     def start(self) -> None:
         """Begins to watch, or begins again where the feeder has died."""
         self._inbox.start()
+
+    def stop_soon(self) -> None:
+        """Has what feeds the stream end, without waiting for it."""
+        self._inbox.stop_soon()
 
     def stop(self) -> None:
         """Stops watching; what was remembered stays."""
@@ -151,8 +147,8 @@ class Stream:
 
     @property
     def now_ns(self) -> int:
-        """The newest time that the stream knows of."""
-        return max(self._inbox.child.last_frame_ns, self.last.end_ns if self.last is not None else 0)
+        """The time of the newest frame, which is not the highest there ever was where the clock was set back."""
+        return self._inbox.child.last_frame_ns or (self.last.end_ns if self.last is not None else 0)
 
     def step(self) -> bool:
         """Encodes what has arrived, at most a chunk of frames. Returns whether there was anything."""
@@ -250,8 +246,10 @@ class Stream:
         """The next message that is worth something, or None. What ends a hole comes behind a gap that tells of it."""
         while (message := self._take()) is not None and self._hole is not None:
             if isinstance(message, Gap):
-                continue  # it lies in the hole
-            hole, until_ns = self._hole, self._inbox.child.last_frame_ns
+                self._hole = self._hole.stepped(message.step_ns)  # the gap lies in the hole
+                continue
+            hole = self._hole
+            until_ns = self._inbox.child.last_frame_ns or hole.since_ns
             if isinstance(message, Frame | Still):
                 until_ns = message.utc_ns
                 if self._inbox.resumes and until_ns <= hole.since_ns:
@@ -259,9 +257,9 @@ class Stream:
                 if isinstance(message, Still) and hole.frame is not None:  # as the lost one was
                     message = msgspec.structs.replace(hole.frame, utc_ns=until_ns)
             self._hole = None
-            if until_ns - hole.since_ns > hole.least_ns:
+            if (gap := hole.gap(until_ns)) is not None:
                 self._held = message
-                return Gap(hole.since_ns, until_ns, hole.reason)
+                return gap
             break
         return message
 
@@ -273,12 +271,17 @@ class Stream:
                 return
             if isinstance(message, Frame):
                 self._lose(message)
+            elif isinstance(message, Gap) and self._hole is None:
+                self._hole = Hole(message.start_ns, message.reason)
+            elif isinstance(message, Gap) and self._hole is not None:
+                self._hole = self._hole.stepped(message.step_ns)
             elif isinstance(message, Still) and self._hole is None:
                 self._extend(message.utc_ns)
 
     def _lose(self, frame: Frame) -> None:
         if self._hole is None or self._hole.frame is None:
             since_ns = self.last.end_ns if self.last is not None else frame.utc_ns
+            since_ns = since_ns if self._hole is None else self._hole.since_ns
             self._hole = Hole(since_ns, self._tiers.store.trouble(self.name) or "the disk is too slow")
             self._log.warning("nothing is kept", reason=self._hole.reason)
         self._hole = self._hole._replace(frame=frame)
@@ -291,7 +294,7 @@ class Stream:
 
     def _extend(self, end_ns: int) -> None:
         """The last block's scene still holds."""
-        if self.last is not None and end_ns > self.last.end_ns:
+        if self.last is not None and not self.last.gap and end_ns > self.last.end_ns:
             self._tiers.extend(self.name, self.last, end_ns)
             self.retriever.index.extend(self.last, end_ns)
             self.last = self.last._replace(end_ns=end_ns)

@@ -121,20 +121,18 @@ class SignatureIndex:
         return sum(int(_touched(day.blocks, span).sum()) for day in list(self._days.values()))
 
     def first(self) -> BlockInfo | None:
-        """The oldest block, or None where there is none."""
+        """The block with the earliest time, or None where there is none."""
         for _, day in sorted(self._days.items()):
-            return BlockInfo(*day.blocks[0].tolist())
+            return BlockInfo(*day.blocks[day.blocks["start_ns"].argmin()].tolist())
         return None
 
     def newest(self, count: int) -> list[BlockInfo]:
-        """The last blocks to arrive, oldest of them first."""
-        newest: list[BlockInfo] = []
-        for _, day in sorted(self._days.items(), reverse=True):
-            room = count - len(newest)
-            if room <= 0:
-                break
-            newest = [BlockInfo(*row.tolist()) for row in day.blocks[max(0, day.count - room) :]] + newest
-        return newest
+        """The last blocks to arrive, oldest of them first: by their ids, since a clock may have been set back."""
+        ends = [day.blocks[max(0, day.count - count) :] for day in list(self._days.values())]
+        if not ends or count <= 0:
+            return []
+        rows = np.concatenate(ends)
+        return [BlockInfo(*row.tolist()) for row in rows[np.argsort(rows["block_id"])[-count:]]]
 
     def evenly(self, count: int, span: Span | None, exclude: Collection[int]) -> list[BlockInfo]:
         """So many blocks evenly over those that a span touches, the first and the last with them, in order."""

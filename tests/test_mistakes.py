@@ -73,7 +73,8 @@ def test_a_mistake_in_the_configuration_is_one_sentence(tmp_path: Path, config: 
     [
         ("scene://?size=1x1", "size must be even numbers from 64x64 to 3840x2160"),
         ("scene://?busy=7", "busy between 0 and 1"),
-        ("scene://?start=monday", "Invalid isoformat string: 'monday'"),
+        ("scene://?start=monday", "start 'monday' is no time; write it as 2026-03-02T14:00:00"),
+        ("scene://?start=9999-01-01", "is before 1970 or after 2261"),
     ],
 )
 def test_a_scene_that_cannot_be_written_is_one_sentence(tmp_path: Path, url: str, sentence: str) -> None:

@@ -5,22 +5,31 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
-from typing import Any
 
 import msgspec
 
+from ..errors import CaptureError
 from .address import kind_of, mask_credentials
-from .message import Begin, Ended, Failed, Frame, Gap, Message, Still
+from .clock import StreamClock, gap_of
+from .message import Begin, Ended, Failed, Frame, Message, Opening, Still
 from .noise import Noise
+from .pipe import LIVES, MessagePipe
 from .settings import SourceConfig
-from .source import start_ns
+from .source import start_ns as source_start_ns
+from .stamp import check_time, ticks_ns
 
 _FIRST_PAUSE_SECONDS = 0.5
+_SILENT_SECONDS = 30.0  # a process that imports says each second that it lives
+_IMPORT_SECONDS = 300.0
+_REAP_SECONDS = 2.0
+_BESIDE_PIXELS = 16 << 20  # bytes of a frame's message: its picture, and a few numbers
+# Importing OpenCV takes a core for a second: 64 at once would take each other's time until none seems to live.
+_STARTS = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
 
 
 class CaptureChild:
@@ -28,19 +37,24 @@ class CaptureChild:
 
     Cameras are tried for ever, with growing pauses; a file or scene that cannot be read is given up. After a restart,
     a source at real pace goes on where the clock is, and what was missed is a gap; at pace `fast` a file or scene
-    goes on where it was left, and nothing is missed. Belongs to one thread, except for its public counters.
+    goes on where it was left, and nothing is missed. Belongs to one thread, except for its public counters. Nothing
+    that the process does or leaves undone keeps that thread waiting for longer than it is told to.
+
+    Args:
+        start_ns: UTC of a file's or scene's second 0; where it is left out, the configuration's, or now.
+        after_ns: how much of a file or scene was read by an earlier daemon; -1 for none.
 
     Attributes:
         state: `starting`, `watching`, `reconnecting`, `ended` or `failed`.
         last_error: one sentence, credentials masked; empty while all is well.
         frames: how many came; `dropped`: how many were let go since nobody took them; `restarts`: of the process.
-        last_frame_ns: UTC of the newest frame, 0 before the first. Never runs backwards.
+        last_frame_ns: UTC of the newest frame, 0 before the first. Steps where the clock does.
 
     Raises:
         CaptureError: the address or the start time is none.
     """
 
-    def __init__(self, config: SourceConfig) -> None:
+    def __init__(self, config: SourceConfig, *, start_ns: int | None = None, after_ns: int = -1) -> None:
         self.config = config
         self.state = "starting"
         self.last_error = ""
@@ -48,15 +62,18 @@ class CaptureChild:
         self.last_frame_ns = 0
         self._shown = mask_credentials(config.url)
         self._waits = kind_of(config.url) in ("file", "scene") and config.pace == "fast"
-        self._start_ns = start_ns(config)
+        self.start_ns = source_start_ns(config) if start_ns is None else start_ns
         self._process: subprocess.Popen[bytes] | None = None
-        self._pipe: Connection[Any, Any] | None = None
+        self._pipe: MessagePipe | None = None
+        self._clock = StreamClock(config)
+        self._importing = False  # and so in possession of one of `_STARTS`
+        self._began_at = 0.0
         self._noise: Noise | None = None
         self._credit = False  # a frame was asked for, and has not come
         self._waiting_since = 0.0
         self._seen = 0  # frames of this process
         self._dropped_before = 0  # by earlier processes
-        self._last_pts_ns, self._began = -1, 0  # of the source; the clock at its second 0
+        self._last_pts_ns, self._second_0 = after_ns, 0  # of the source; what `ticks_ns` said at its second 0
         self._pause, self._retry_at = _FIRST_PAUSE_SECONDS, 0.0
         self._broken = ""  # why there was no video, until there is again
         self._next: Message | None = None
@@ -83,15 +100,16 @@ class CaptureChild:
                 return None
             assert self._pipe is not None, "a process that runs has a pipe"
             self._ask(self._pipe)
-            if not self._pipe.poll(timeout_seconds):
-                self._check_stall()
+            received = self._pipe.receive(timeout_seconds)
+            if received is None or received == LIVES:
+                self._check_life(received is not None)
                 return None
-            received = msgspec.msgpack.decode(self._pipe.recv_bytes(), type=Message)
+            return self._take(_decode(received))
         except (EOFError, OSError) as exc:
             self._break(self._death(exc))
-            return None
-        self._credit = False
-        return self._take(received)
+        except CaptureError as exc:
+            self._break(f"{self._shown}: the capture process sent {exc}")
+        return None
 
     def stop(self) -> None:
         """Ends the process; nothing comes any more."""
@@ -109,13 +127,18 @@ class CaptureChild:
         if wait > 0:
             time.sleep(min(wait, timeout_seconds))
             return False
-        self._pipe, theirs = Pipe()
+        if not _STARTS.acquire(timeout=timeout_seconds):
+            return False
+        self._importing = True
+        ours, theirs = socket.socketpair()
+        self._pipe = MessagePipe(ours, 3 * self.config.frame_pixels + _BESIDE_PIXELS)
         self._noise = Noise()
-        self._credit, self._seen, self._waiting_since = False, 0, time.monotonic()
+        self._credit, self._seen = False, 0
+        self._began_at = self._waiting_since = time.monotonic()
         with theirs:
             self._process = subprocess.Popen(
                 # -P: a queue.py or the like in the folder the daemon was started in is not to be imported.
-                [sys.executable, "-P", "-m", f"{__package__}.grabber", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", f"{__package__}.process", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._noise.file,
@@ -123,23 +146,28 @@ class CaptureChild:
                 process_group=0,  # Ctrl-C in the terminal is the daemon's to answer
                 env={**os.environ, "OPENCV_FFMPEG_DEBUG": "1", "OPENCV_FFMPEG_LOGLEVEL": "24"},
             )
-        self._pipe.send_bytes(msgspec.msgpack.encode(Begin(self.config, self._start_ns, self._after_ns())))
+        self._pipe.send(msgspec.msgpack.encode(Begin(self.config, self.start_ns, self._after_ns())))
         return True
 
     def _after_ns(self) -> int:
         """How far the source has been read, or has run on without us."""
-        if self._waits or self._last_pts_ns < 0:
+        if self._waits or not self.frames:
             return self._last_pts_ns
-        return time.monotonic_ns() - self._began
+        return ticks_ns() - self._second_0
 
-    def _ask(self, pipe: Connection[Any, Any]) -> None:
-        if not self._credit:
-            pipe.send_bytes(b"")
+    def _ask(self, pipe: MessagePipe) -> None:
+        if not self._credit and not self._importing:
+            pipe.send(b"")
             self._credit = True
-            if self._seen:  # before its first frame, a process is waited for since its start
+            if self._seen:  # before its first frame, a process is waited for since it began to open the source
                 self._waiting_since = time.monotonic()
 
     def _take(self, message: Message) -> Message | None:
+        if isinstance(message, Opening):
+            self._imported()
+            self._waiting_since = time.monotonic()
+            return None
+        self._credit = False
         if isinstance(message, Frame | Still):
             return self._take_frame(message)
         if isinstance(message, Ended):
@@ -154,10 +182,9 @@ class CaptureChild:
 
     def _take_frame(self, message: Frame | Still) -> Message:
         before = self.last_frame_ns
-        if message.utc_ns <= before:  # the machine's clock was set back
-            message = msgspec.structs.replace(message, utc_ns=before + 1)
-        if not self.frames:
-            self._began = time.monotonic_ns() - message.pts_ns
+        step_ns = self._clock.step_ns(message)
+        if message.arrived_ns:
+            self._second_0 = message.arrived_ns - message.pts_ns
         self.frames += 1
         self._seen += 1
         self.dropped = self._dropped_before + message.dropped
@@ -166,17 +193,31 @@ class CaptureChild:
         if self._noise is not None:
             self._noise.clear()
         broken, self._broken = self._broken, ""
-        if not broken or not before or self._waits:
+        if not before or not (step_ns or (broken and not self._waits)):
             return message
         self._next = message
-        return Gap(before, message.utc_ns, broken)
+        return gap_of(step_ns, before, message, broken)
 
-    def _check_stall(self) -> None:
+    def _check_life(self, gets_on: bool) -> None:
+        """Puts an end to a process that hangs; one that says that it gets on is given more time."""
+        now = time.monotonic()
+        if gets_on:
+            self._waiting_since = now
+        if self._importing:
+            if now - self._waiting_since > _SILENT_SECONDS or now - self._began_at > _IMPORT_SECONDS:
+                self._break(f"{self._shown}: the capture process did not start in {now - self._began_at:.0f} s")
+            return
         patience = self.config.stall_seconds + 1 / self.config.fps
         if not self._seen:
             patience += self.config.open_seconds
-        if time.monotonic() - self._waiting_since > patience:
+        if now - self._waiting_since > patience:
             self._break(f"{self._shown}: no frame for {patience:.0f} s")
+
+    def _imported(self) -> None:
+        """Lets the next process start."""
+        if self._importing:
+            self._importing = False
+            _STARTS.release()
 
     def _death(self, exc: Exception) -> str:
         """Why the process is gone."""
@@ -207,11 +248,37 @@ class CaptureChild:
         return message
 
     def _kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self._imported()
         if self._pipe is not None:
             self._pipe.close()
+        if self._process is not None:
+            _end(self._process)
         if self._noise is not None:
             self._noise.close()
         self._process = self._pipe = self._noise = None
+
+
+def _decode(body: bytearray) -> Message:
+    """What a process has sent, which may be under a hostile camera's command.
+
+    Raises:
+        CaptureError: it is no message, or makes no sense.
+    """
+    try:
+        message: Message = msgspec.msgpack.decode(body, type=Message)
+    except msgspec.MsgspecError as exc:
+        raise CaptureError(f"what is no message ({exc})") from exc
+    if isinstance(message, Frame | Still):
+        check_time(message.utc_ns, "a frame that")
+    if isinstance(message, Frame) and not 0 < message.height * message.width * 3 == len(message.pixels):
+        raise CaptureError(f"{len(message.pixels)} bytes for {message.width} x {message.height} pixels")
+    return message
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kills a process. One that the kernel does not let go, as with a dead network disk, is waited for elsewhere."""
+    process.kill()
+    try:
+        process.wait(_REAP_SECONDS)
+    except subprocess.TimeoutExpired:
+        threading.Thread(target=process.wait, name="reaper", daemon=True).start()

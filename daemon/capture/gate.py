@@ -28,8 +28,16 @@ class Gate:
         self._kept_ns = 0
         self._kept_median = 1.0
 
+    def reset(self) -> None:
+        """The next frame is kept, whatever it shows."""
+        self._kept = None
+
     def novel(self, image: NDArray[np.uint8], time_ns: int) -> bool:
-        """Whether to keep the frame (BGR `[H, W, 3]`); if so, later ones are compared with it."""
+        """Whether to keep the frame (BGR `[H, W, 3]`); if so, later ones are compared with it.
+
+        Args:
+            time_ns: of a clock that nobody sets; with another, a frame might be kept for hours or never.
+        """
         small = cv2.resize(image, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
         median = max(float(np.median(small)), 1.0)
         if self._kept is not None and time_ns - self._kept_ns < self._keep_ns:

@@ -1,27 +1,26 @@
 """The capture process: reads a source, keeps the newest frame, and hands one over when asked.
 
-Started as `python -m longwatch.daemon.capture.grabber FD`, where FD is one end of a pipe that first brings a `Begin`.
-After it, each empty message asks for a frame; each answer is one `Message`. A process of its own can be killed when a
-read hangs, and its work runs on another core. Ends when the pipe does, or its parent.
+The pipe first brings a `Begin`, which is answered with `Opening`. After it, each empty message asks for a frame, and is
+answered with one `Message`; meanwhile, empty messages say that this process lives and gets on. A process of its own can
+be killed when a read hangs, and its work runs on another core.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 import time
 import zlib
-from multiprocessing.connection import Connection
 
 import cv2
 import msgspec
 
 from ..errors import CaptureError
 from .address import kind_of, mask_credentials
+from .clock import StreamClock
 from .gate import Gate
-from .message import Begin, Ended, Failed, Frame, Message, Still
+from .heart import Heart
+from .message import Begin, Ended, Failed, Frame, Message, Opening, Still
 from .newest import EveryFrame, NewestFrame
+from .pipe import MessagePipe
 from .settings import SourceConfig
 from .source import open_source
 from .stamp import SECOND_NS, StampedFrame
@@ -34,11 +33,12 @@ class Grabber:
         CaptureError: the source cannot be opened.
     """
 
-    def __init__(self, begin: Begin) -> None:
+    def __init__(self, begin: Begin, heart: Heart) -> None:
         self._config = begin.config
-        source = open_source(begin)
+        source = open_source(begin, heart.got_on)
         self._frames = NewestFrame(source) if source.live else EveryFrame(source)
         self._gate = Gate(self._config.gate_levels, int(self._config.keep_seconds * SECOND_NS))
+        self._clock = StreamClock(self._config)
         self._checksum, self._same_since = 0, time.monotonic()
 
     def next(self) -> Frame | Still | Ended:
@@ -50,13 +50,22 @@ class Grabber:
         taken = self._frames.take()
         if taken is None:
             return Ended()
+        self._check_size(taken)
         self._check_frozen(taken)
-        dropped = self._frames.dropped
-        if not self._gate.novel(taken.image, taken.utc_ns):
-            return Still(taken.utc_ns, dropped, taken.pts_ns)
+        if self._clock.step_ns(taken):
+            self._gate.reset()  # behind a gap no scene goes on
+        when = (self._frames.dropped, taken.pts_ns, taken.arrived_ns, taken.recorded)
+        if not self._gate.novel(taken.image, taken.pts_ns):
+            return Still(taken.utc_ns, *when)
         height, width = taken.image.shape[:2]
         picture = _picture(taken, self._config)
-        return Frame(taken.utc_ns, height, width, taken.image.tobytes(), picture, dropped, taken.pts_ns)
+        return Frame(taken.utc_ns, height, width, taken.image.tobytes(), picture, *when)
+
+    def _check_size(self, frame: StampedFrame) -> None:
+        (height, width), most = frame.image.shape[:2], self._config.frame_pixels
+        if height * width > most:
+            shown = mask_credentials(self._config.url)
+            raise CaptureError(f"{shown}: its frames have {width} x {height} pixels; frame_pixels allows {most}")
 
     def _check_frozen(self, frame: StampedFrame) -> None:
         """Raises where a camera has sent the same bytes for too long; a real sensor's noise never repeats itself."""
@@ -85,39 +94,30 @@ def _picture(frame: StampedFrame, config: SourceConfig) -> bytes:
     return bytes(data)
 
 
-def _end_with_parent(parent: int) -> None:
-    """Ends this process once its parent is gone, even while a read hangs that nothing else could end."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(0)
+def serve(pipe: MessagePipe, heart: Heart) -> None:
+    """Answers the daemon until there is nothing more to hand over.
+
+    Raises:
+        EOFError: the daemon has hung up; so do BrokenPipeError and ConnectionResetError say.
+    """
+    cv2.setNumThreads(1)
+    heart.imported()
+    encode = msgspec.msgpack.Encoder().encode
+    begin = msgspec.msgpack.decode(pipe.receive() or b"", type=Begin)
+    pipe.send(encode(Opening()))
+    pipe.send(encode(_hand_over(pipe, begin, heart)))
 
 
-def _serve(pipe: Connection, begin: Begin) -> Message:
-    """Answers requests until there is nothing more to hand over; returns the last message."""
+def _hand_over(pipe: MessagePipe, begin: Begin, heart: Heart) -> Message:
+    """Answers requests; returns the last message."""
     encode = msgspec.msgpack.Encoder().encode
     try:
-        grabber = Grabber(begin)
+        grabber = Grabber(begin, heart)
         while True:
-            pipe.recv_bytes()
+            pipe.receive()
             message = grabber.next()
             if isinstance(message, Ended):
                 return message
-            pipe.send_bytes(encode(message))
+            pipe.send(encode(message))
     except CaptureError as exc:
         return Failed(str(exc), final=not _is_camera(begin.config))
-
-
-def main() -> None:
-    """The process's life."""
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    cv2.setNumThreads(1)
-    pipe = Connection(int(sys.argv[1]))
-    try:
-        begin = msgspec.msgpack.decode(pipe.recv_bytes(), type=Begin)
-        pipe.send_bytes(msgspec.msgpack.encode(_serve(pipe, begin)))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the daemon has hung up
-
-
-if __name__ == "__main__":
-    main()

@@ -22,6 +22,10 @@ class Begin(msgspec.Struct, frozen=True, array_like=True):
     after_ns: int
 
 
+class Opening(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The process has imported what it needs, and opens the source now."""
+
+
 class Frame(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """A frame that shows something new.
 
@@ -30,6 +34,8 @@ class Frame(msgspec.Struct, frozen=True, tag=True, array_like=True):
         picture: the same as a JPEG, made smaller.
         dropped: frames that this process let go because nobody took them in time.
         pts_ns: time since the source's second 0, or since a camera was opened.
+        arrived_ns: what `ticks_ns` said as it came; 0 where it was read as fast as it could be.
+        recorded: its time is written in a recording or drawn with a scene; else it is the machine's.
     """
 
     utc_ns: int
@@ -39,6 +45,8 @@ class Frame(msgspec.Struct, frozen=True, tag=True, array_like=True):
     picture: bytes
     dropped: int
     pts_ns: int
+    arrived_ns: int = 0
+    recorded: bool = False
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -47,11 +55,13 @@ class Frame(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Still(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """A frame that shows nothing new."""
+    """A frame that shows nothing new. See `Frame`."""
 
     utc_ns: int
     dropped: int
     pts_ns: int
+    arrived_ns: int = 0
+    recorded: bool = False
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -66,11 +76,17 @@ class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Gap(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """A time with no video, reported when there is video again."""
+    """A time with no video, reported when there is video again.
+
+    Attributes:
+        step_ns: by how much the clock was set in it. Where it was set back, the gap is told in the time of the clock
+            as it is now, so that it never ends before it begins.
+    """
 
     start_ns: int
     end_ns: int
     reason: str
+    step_ns: int = 0
 
 
-Message = Frame | Still | Ended | Failed | Gap
+Message = Opening | Frame | Still | Ended | Failed | Gap

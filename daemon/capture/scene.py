@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ..errors import CaptureError
 from .paint import paint
+from .stamp import SECOND_NS, check_time, read_start
 from .yard import BELONGINGS, CELL_WIDTH, COLOURS, EXTRAS, HEIGHT, VISITORS, WIDTH, State, Thing
 
 LANES = (1, 2, 3)
@@ -94,7 +95,6 @@ class Scene:
         if unknown := set(options) - set(_OPTIONS):
             raise CaptureError(f"{url}: unknown {sorted(unknown)[0]!r}; a scene takes {', '.join(_OPTIONS)}")
         try:
-            start = datetime.fromisoformat(options["start"]) if "start" in options else datetime.now(UTC)
             minutes = float(options["minutes"]) if "minutes" in options else None
             seed, busy = int(options.get("seed", 0)), float(options.get("busy", 0.3))
             width, height = (int(pixels) for pixels in options.get("size", f"{WIDTH}x{HEIGHT}").split("x"))
@@ -104,10 +104,13 @@ class Scene:
             raise CaptureError(f"{url}: seed must be ≥ 0, busy between 0 and 1, minutes above 0")
         if not (64 <= width <= 3840 and 64 <= height <= 2160) or width % 2 or height % 2:
             raise CaptureError(f"{url}: size must be even numbers from 64x64 to 3840x2160")
-        start = start.replace(tzinfo=start.tzinfo or UTC)
+        start_ns = time.time_ns() // SECOND_NS * SECOND_NS
+        if "start" in options:
+            start_ns = read_start(options["start"], f"{url}: start")
+        check_time(start_ns + int(min(minutes or 0, 1e9) * 60 * SECOND_NS), f"{url}: its end")
         return cls(
             seed=seed,
-            start_ns=int(start.timestamp()) * 1_000_000_000,
+            start_ns=start_ns,
             duration_seconds=None if minutes is None else minutes * 60,
             busy=busy,
             width=width,

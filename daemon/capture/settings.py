@@ -11,6 +11,8 @@ from msgspec import Meta
 
 from ..errors import ConfigError
 
+_AN_HOUR, _A_DAY = 3600, 86_400
+
 
 class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a stream is read from, and how.
@@ -32,22 +34,24 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             1 keeps all. A frame is kept whole every `keep_seconds`.
         picture_pixels: longest side of the pictures kept as evidence.
         picture_quality: their JPEG quality.
+        frame_pixels: a source whose frames have more pixels (width times height) is not read.
     """
 
     url: Annotated[str, Meta(min_length=1)]
-    fps: Annotated[float, Meta(gt=0, le=60)] = 1.0
+    fps: Annotated[float, Meta(ge=0.0001, le=60)] = 1.0
     pace: Literal["real", "fast"] = "real"
     start: str = ""
     time_zone: str = "UTC"
-    stall_seconds: Annotated[float, Meta(gt=0)] = 10.0
-    frozen_seconds: Annotated[float, Meta(ge=0)] = 0.0
-    open_seconds: Annotated[float, Meta(gt=0)] = 10.0
-    reconnect_seconds: Annotated[float, Meta(gt=0)] = 30.0
-    keep_seconds: Annotated[float, Meta(gt=0)] = 300.0
+    stall_seconds: Annotated[float, Meta(gt=0, le=_A_DAY)] = 10.0
+    frozen_seconds: Annotated[float, Meta(ge=0, le=_A_DAY)] = 0.0
+    open_seconds: Annotated[float, Meta(gt=0, le=_AN_HOUR)] = 10.0
+    reconnect_seconds: Annotated[float, Meta(gt=0, le=_A_DAY)] = 30.0
+    keep_seconds: Annotated[float, Meta(gt=0, le=7 * _A_DAY)] = 300.0
     gate_levels: Annotated[float, Meta(ge=0, le=255)] = 16.0
     gate_cosine: Annotated[float, Meta(ge=0, le=1)] = 1.0
-    picture_pixels: Annotated[int, Meta(ge=64)] = 384
+    picture_pixels: Annotated[int, Meta(ge=64, le=8192)] = 384
     picture_quality: Annotated[int, Meta(ge=1, le=100)] = 80
+    frame_pixels: Annotated[int, Meta(ge=4096, le=1 << 28)] = 8192 * 8192
 
     def zone(self) -> tzinfo:
         """The time zone.

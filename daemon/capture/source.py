@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from ..errors import CaptureError
 from .address import kind_of
 from .message import Begin
 from .scene import Scene
 from .settings import SourceConfig
-from .stamp import SECOND_NS, StampedFrame
+from .stamp import SECOND_NS, StampedFrame, check_time, read_start, ticks_ns
 from .video import VideoSource
 
 
@@ -38,52 +36,57 @@ class Source(Protocol):
         """Lets the device go."""
 
 
-def open_source(begin: Begin) -> Source:
+def open_source(begin: Begin, got_on: Callable[[], None] = lambda: None) -> Source:
     """Opens what the address names, behind what has been read of it before.
+
+    Args:
+        got_on: called as a recording is read on, or a pause in it waited for, while no frame is due.
 
     Raises:
         CaptureError: it cannot be opened, in one sentence with masked credentials.
     """
-    return SceneSource(begin) if kind_of(begin.config.url) == "scene" else VideoSource(begin)
+    return SceneSource(begin, got_on) if kind_of(begin.config.url) == "scene" else VideoSource(begin, got_on)
 
 
 def start_ns(config: SourceConfig) -> int:
     """UTC time of a file's or scene's second 0: as configured, else as the scene's address says, else now.
 
     Raises:
-        CaptureError: `start` is no time, or the address is not one that can be read.
+        CaptureError: `start` is no time or none that a frame may have, or the address is not one that can be read.
     """
-    kind = kind_of(config.url)
+    scene = Scene.from_url(config.url) if kind_of(config.url) == "scene" else None
     if not config.start:
-        return Scene.from_url(config.url).start_ns if kind == "scene" else time.time_ns()
-    try:
-        start = datetime.fromisoformat(config.start)
-    except ValueError as exc:
-        raise CaptureError(f"start: {config.start!r} is no time; write it as 2026-03-02T14:00:00") from exc
-    return int(start.replace(tzinfo=start.tzinfo or UTC).timestamp()) * SECOND_NS
+        return time.time_ns() if scene is None else scene.start_ns
+    start = read_start(config.start, "start:")
+    if scene is not None and scene.duration_seconds is not None:
+        check_time(start + int(min(scene.duration_seconds, 1e9) * SECOND_NS), f"start: the end of {config.url}")
+    return start
 
 
 class SceneSource:
     """The rendered yard."""
 
-    def __init__(self, begin: Begin) -> None:
+    def __init__(self, begin: Begin, got_on: Callable[[], None]) -> None:
         config = begin.config
+        self._got_on = got_on
         self._scene = dataclasses.replace(Scene.from_url(config.url), start_ns=begin.start_ns)
         self._fps, self._after_ns = config.fps, begin.after_ns
         self.live = config.pace == "real"
 
     def __iter__(self) -> Iterator[StampedFrame]:
         """See `Source`; at real pace a second of the scene takes a second."""
-        began = time.monotonic_ns() - max(0, self._after_ns)
+        began = ticks_ns() - max(0, self._after_ns)
         end_seconds = self._scene.duration_seconds or math.inf
         # The small part added keeps a frame that was taken from being taken again where its time was rounded down.
         sequence = math.floor(self._after_ns / SECOND_NS * self._fps + 1e-6) + 1 if self._after_ns >= 0 else 0
         while sequence / self._fps < end_seconds:
             pts_ns = round(sequence / self._fps * SECOND_NS)
             if self.live:
-                time.sleep(max(0, began + pts_ns - time.monotonic_ns()) / SECOND_NS)
+                time.sleep(max(0, began + pts_ns - ticks_ns()) / SECOND_NS)
+            utc_ns = check_time(self._scene.start_ns + pts_ns, f"the scene's frame {sequence}")
             image = self._scene.render(pts_ns / SECOND_NS)
-            yield StampedFrame(image, self._scene.start_ns + pts_ns, pts_ns, sequence)
+            yield StampedFrame(image, utc_ns, pts_ns, sequence, ticks_ns() if self.live else 0, recorded=True)
+            self._got_on()
             sequence += 1
 
     def close(self) -> None:

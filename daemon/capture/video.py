@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 
 from ..errors import CaptureError
 from .address import check_reachable, kind_of, mask_credentials, path_of
+from .clock import PAUSE_NS
 from .message import Begin
-from .stamp import SECOND_NS, StampedFrame
+from .stamp import SECOND_NS, StampedFrame, check_time, ticks_ns
+from .written_times import WrittenTimes
 
 _FRAMES_A_SECOND = 25.0  # where the stream does not say
 _SEEK_MARGIN_NS = 5 * SECOND_NS
+_RISING = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 _LATE = 0.9  # of the time that a read may take
 _CAMERA_THREADS = 2  # each one more holds back a frame, and its time of arrival would be wrong by so much
 
@@ -33,36 +37,42 @@ class VideoSource:
         CaptureError: it cannot be opened.
     """
 
-    def __init__(self, begin: Begin) -> None:
+    def __init__(self, begin: Begin, got_on: Callable[[], None] = lambda: None) -> None:
         self._config, self._start_ns, self._after_ns = begin.config, begin.start_ns, begin.after_ns
+        self._got_on = got_on
         self._kind = kind_of(begin.config.url)
         self._shown = mask_credentials(begin.config.url)
         check_reachable(begin.config.url, begin.config.open_seconds)
         self._capture = self._open()
-        if not self._capture.isOpened():
-            raise CaptureError(f"{self._shown}: it is there, but cannot be read as video")
         self._recorded = self._kind == "file" or self._is_web_file()
         self.live = not self._recorded or begin.config.pace == "real"
         self._step_ns = int(SECOND_NS / begin.config.fps)
-        self._frame_ns = int(SECOND_NS / (self._capture.get(cv2.CAP_PROP_FPS) or _FRAMES_A_SECOND))
-        self._last_ns, self._shift_ns = -1, 0
+        self._frame_ns = int(SECOND_NS / self._frames_a_second())
+        self._pause_ns = min(PAUSE_NS, int(begin.config.stall_seconds * SECOND_NS / 2))
+        self._times = WrittenTimes(self._frame_ns)
 
     def __iter__(self) -> Iterator[StampedFrame]:
         """See `Source`. Every frame is grabbed, and only those that are due are made into pictures."""
         self._seek()
-        began = time.monotonic_ns() - max(0, self._after_ns)
+        began, before_ns = ticks_ns() - max(0, self._after_ns), max(0, self._after_ns)
         due_ns = self._next_due(self._after_ns) if self._recorded and self._after_ns >= 0 else 0
         sequence = 0
         while (pts_ns := self._grab(began)) is not None:
+            if self._recorded and pts_ns - before_ns > self._pause_ns:  # nobody waits for it
+                began -= pts_ns - before_ns
+            before_ns = max(before_ns, pts_ns)
             if pts_ns + self._frame_ns // 2 < due_ns:
                 continue
             if self._recorded and self.live:
-                time.sleep(max(0, began + pts_ns - time.monotonic_ns()) / SECOND_NS)
+                self._wait_until(began + pts_ns)
             read, image = self._capture.retrieve()
             if not read or image is None:
                 continue
-            utc_ns = self._start_ns + pts_ns if self._recorded else time.time_ns()
-            yield StampedFrame(image.astype(np.uint8, copy=False), utc_ns, pts_ns, sequence)
+            utc_ns = time.time_ns()
+            if self._recorded:
+                utc_ns = check_time(self._start_ns + pts_ns, f"{self._shown}: the time of frame {sequence}")
+            arrived_ns = ticks_ns() if self.live else 0
+            yield StampedFrame(image.astype(np.uint8, copy=False), utc_ns, pts_ns, sequence, arrived_ns, self._recorded)
             sequence += 1
             due_ns = self._next_due(pts_ns)
         if self._recorded and sequence == 0 and self._after_ns < 0:
@@ -73,6 +83,12 @@ class VideoSource:
         self._capture.release()
 
     def _open(self) -> cv2.VideoCapture:
+        capture = self._opened()
+        if not capture.isOpened():
+            raise CaptureError(f"{self._shown}: it is there, but cannot be read as video")
+        return capture
+
+    def _opened(self) -> cv2.VideoCapture:
         config = self._config
         if self._kind == "webcam":
             return cv2.VideoCapture(path_of(config.url), cv2.CAP_V4L2)
@@ -89,10 +105,31 @@ class VideoSource:
         """Whether a web address brings a file, whose length is known, and not a camera's endless stream."""
         return self._config.url.lower().startswith("http") and self._capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
 
+    def _frames_a_second(self) -> float:
+        said = float(self._capture.get(cv2.CAP_PROP_FPS))
+        return said if 0.001 < said < 1000 else _FRAMES_A_SECOND
+
     def _seek(self) -> None:
-        """Goes near the place where reading is to go on; OpenCV's seek is not exact, so a little before it."""
-        if self._recorded and self._after_ns > 2 * _SEEK_MARGIN_NS:
-            self._capture.set(cv2.CAP_PROP_POS_MSEC, (self._after_ns - _SEEK_MARGIN_NS) / 1e6)
+        """Goes near the place where reading is to go on; OpenCV's seek is not exact, so a little before it.
+
+        Where it goes too far, and where times may begin anew within the file, all is read up to that place.
+        """
+        if not (self._recorded and self._after_ns > 2 * _SEEK_MARGIN_NS and self._times_rise()):
+            return
+        self._capture.set(cv2.CAP_PROP_POS_MSEC, (self._after_ns - _SEEK_MARGIN_NS) / 1e6)
+        if self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6 > self._after_ns:
+            self._capture.release()
+            self._capture = self._open()
+
+    def _times_rise(self) -> bool:
+        """Whether the kind of file lets no time in it begin anew, as a transport stream's may."""
+        return urlsplit(self._config.url).path.lower().endswith(_RISING)
+
+    def _wait_until(self, ticks: int) -> None:
+        """Keeps real pace; says now and then that it does."""
+        while (left_ns := ticks - ticks_ns()) > 0:
+            self._got_on()
+            time.sleep(min(left_ns, SECOND_NS) / SECOND_NS)
 
     def _next_due(self, pts_ns: int) -> int:
         """When the next frame is wanted; the one nearest to it is taken, since times are rounded in a file."""
@@ -115,9 +152,6 @@ class VideoSource:
         if not grabbed:
             return None
         if not self._recorded:
-            return time.monotonic_ns() - began
-        written_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
-        if written_ns + self._shift_ns <= self._last_ns:  # no time of its own, or one that begins anew
-            self._shift_ns = self._last_ns + self._frame_ns - written_ns
-        self._last_ns = written_ns + self._shift_ns
-        return self._last_ns
+            return ticks_ns() - began
+        self._got_on()
+        return self._times.take(self._capture.get(cv2.CAP_PROP_POS_MSEC))

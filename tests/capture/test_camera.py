@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
+from msgspec.msgpack import encode
 
+from longwatch.daemon.capture import child as child_module
 from longwatch.daemon.capture.message import Frame, Gap, Message, Still
+from longwatch.daemon.capture.pipe import MessagePipe
 
 from .. import rtsp_server
 from ..rtsp_server import RtspServer
@@ -187,3 +195,94 @@ def test_stop_ends_the_process(watch: Watch) -> None:
     assert not process.is_running()
     assert child.over
     assert child.next(0) is None
+
+
+def test_a_process_that_is_stopped_in_the_middle_of_a_frame_is_started_again(watch: Watch) -> None:
+    child = watch("scene://?seed=1&size=3840x2160", fps=5, stall_seconds=1, open_seconds=5, gate_levels=0)
+    take(child, lambda m: len(m) == 1)
+    child.next(0)  # asks for a frame, which is larger than what fits between the two
+    time.sleep(1)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGSTOP)
+    took = max(_seconds_of(lambda: child.next(0.1)) for _ in range(30) if child.state == "watching")
+    assert took < 1
+    assert child.state == "reconnecting"
+    assert "no frame for 1 s" in child.last_error
+    take(child, lambda m: any(isinstance(message, Frame) for message in m))
+
+
+def test_a_process_that_lives_is_given_time_to_import_and_a_silent_one_is_not(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(child_module, "_SILENT_SECONDS", 2.5)
+    (tmp_path / "sitecustomize.py").write_text(  # the thread that says so runs beside an import that takes long
+        "import sys, time\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'cv2': time.sleep(4)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    slow = watch("scene://?seed=1", stall_seconds=0.5, open_seconds=0.5)
+    began = time.monotonic()
+    take(slow, lambda m: len(m) == 1)
+    assert time.monotonic() - began > 4
+    assert slow.restarts == 0
+
+    stopped = watch("scene://?seed=1")
+    stopped.next(0.1)
+    assert stopped.pid is not None
+    os.kill(stopped.pid, signal.SIGSTOP)
+    take(stopped, lambda _: stopped.restarts)
+    assert "the capture process did not start" in stopped.last_error
+
+
+def test_processes_start_a_few_at_a_time_and_the_others_wait_their_turn(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_module, "_STARTS", threading.BoundedSemaphore(1))
+    children = [watch("scene://?seed=1", stall_seconds=0.5, open_seconds=0.5) for _ in range(3)]
+    most, deadline = 0, time.monotonic() + 30
+    while not all(child.frames for child in children) and time.monotonic() < deadline:
+        for child in children:
+            child.next(0.01)
+        most = max(most, sum(child.pid is not None and not child.frames for child in children))
+        assert {child.state for child in children} <= {"starting", "watching"}
+    assert [child.restarts for child in children] == [0, 0, 0]
+    assert all(child.frames for child in children)
+
+
+def test_a_frame_larger_than_allowed_is_one_sentence(watch: Watch) -> None:
+    child = watch("scene://?size=640x480", frame_pixels=100_000)
+    take(child, lambda _: child.over)
+    assert child.last_error.endswith("its frames have 640 x 480 pixels; frame_pixels allows 100000")
+
+
+@pytest.mark.parametrize(
+    ("sent", "sentence"),
+    [
+        (b"nonsense", "the capture process sent what is no message"),
+        (encode(Frame(0, 2, 2, bytes(11), b"", 0, 0)), "sent 11 bytes for 2 x 2 pixels"),
+        (encode(Frame((1 << 63) - 1, 2, 2, bytes(12), b"", 0, 0)), "sent a frame that is before 1970 or after 2261"),
+        (bytes(40 << 20), "sent a message of 41943040 bytes, where 16789504 are the most"),
+    ],
+)
+def test_a_process_that_sends_nonsense_is_started_again(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, sent: bytes, sentence: str
+) -> None:
+    child = watch("scene://?seed=1&size=64x64", frame_pixels=4096)
+    take(child, lambda m: len(m) == 1)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        monkeypatch.setattr(child, "_pipe", MessagePipe(ours, 3 * 4096 + (16 << 20)))  # as if a hostile camera had it
+        theirs.setblocking(False)
+        with contextlib.suppress(BlockingIOError):  # where it is longer than what fits between the two
+            theirs.sendall(struct.pack(">I", len(sent)) + sent)
+        take(child, lambda _: child.restarts)
+        assert sentence in child.last_error
+
+
+def _seconds_of(act: Callable[[], object]) -> float:
+    began = time.monotonic()
+    act()
+    return time.monotonic() - began
