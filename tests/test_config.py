@@ -68,7 +68,7 @@ def test_values_are_taken_from_the_file(tmp_path: Path) -> None:
             "x.toml: retrieval.retriever is 'external', but retrieval.embedding is empty; name a CLIP or SigLIP model"
             " there (a Hugging Face id or a folder), or take another retriever",
         ),
-        (YARD + "keep_seconds = inf", "x.toml: streams.yard.keep_seconds is inf, but must be a number with an end"),
+        (YARD + "keep_seconds = inf", "x.toml: streams.yard.keep_seconds is inf, but expected `float` <= 604800.0"),
         ("[memory]\nkeep_days = inf", "x.toml: memory.keep_days is inf, but must be a number with an end"),
         (
             "[memory]\nfade = [{ days = inf, codec = 'int2' }]",

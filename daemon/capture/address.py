@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
+import sys
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -13,6 +15,7 @@ from ..errors import CaptureError
 # A password may hold an unescaped "@" or "/": all up to the last "@" goes, rather too much than too little.
 _USER = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?:[^/?#\s@:]+:\S*@|[^/?#\s]*@)", re.IGNORECASE)
 _QUERY = re.compile(r"(?<=[?&])(?P<key>user\w*|usr|pass\w*|pwd|token|auth|key)=[^&\s]*", re.IGNORECASE)
+_VIDEO_MAJOR = 81  # Linux's number for video devices
 _NETWORK_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
@@ -29,7 +32,7 @@ def kind_of(url: str) -> str:
     """
     if url.isdigit() or url.startswith("/dev/"):
         return "webcam"
-    scheme = url.partition("://")[0].lower() if "://" in url else "file"
+    scheme = scheme_of(url)
     if scheme in ("scene", "file"):
         return scheme
     if scheme in _NETWORK_PORTS:
@@ -38,6 +41,11 @@ def kind_of(url: str) -> str:
     raise CaptureError(
         f"{mask_credentials(url)}: no source reads {scheme}://; use rtsp://, http://, scene://, a file or /dev/video0"
     )
+
+
+def scheme_of(url: str) -> str:
+    """`rtsp`, `http` …, in small letters; `file` where there is none."""
+    return url.partition("://")[0].lower() if "://" in url else "file"
 
 
 def path_of(url: str) -> str:
@@ -77,10 +85,18 @@ def _check_path(kind: str, url: str) -> None:
     shown, noun = mask_credentials(url), "device" if kind == "webcam" else "file"
     if not (path.is_file() or (kind == "webcam" and path.exists())):
         raise CaptureError(f"{shown}: there is no such {noun}")
+    if kind == "webcam" and not _is_camera(path):
+        raise CaptureError(f"{shown}: this device is no camera; give a file by a path outside /dev")
     if not os.access(path, os.R_OK):
         raise CaptureError(f"{shown}: no permission to read this {noun}")
     if kind == "file" and path.stat().st_size == 0:
         raise CaptureError(f"{shown}: the file is empty")
+
+
+def _is_camera(path: Path) -> bool:
+    """Whether it is a video device; where their number is not known, any that reads character by character."""
+    status = path.stat()
+    return stat.S_ISCHR(status.st_mode) and (sys.platform != "linux" or os.major(status.st_rdev) == _VIDEO_MAJOR)
 
 
 def _check_host(url: str, timeout_seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ import msgspec
 from ..errors import CaptureError
 from .address import kind_of, mask_credentials
 from .clock import StreamClock, gap_of
+from .confinement import environment
 from .message import Begin, Ended, Failed, Frame, Message, Opening, Still
 from .noise import Noise
 from .pipe import LIVES, MessagePipe
@@ -144,7 +146,7 @@ class CaptureChild:
                 stdout=self._noise.file,
                 stderr=self._noise.file,
                 process_group=0,  # Ctrl-C in the terminal is the daemon's to answer
-                env={**os.environ, "OPENCV_FFMPEG_DEBUG": "1", "OPENCV_FFMPEG_LOGLEVEL": "24"},
+                env=environment(),
             )
         self._pipe.send(msgspec.msgpack.encode(Begin(self.config, self.start_ns, self._after_ns())))
         return True
@@ -157,7 +159,8 @@ class CaptureChild:
 
     def _ask(self, pipe: MessagePipe) -> None:
         if not self._credit and not self._importing:
-            pipe.send(b"")
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have said why before it ended
+                pipe.send(b"")
             self._credit = True
             if self._seen:  # before its first frame, a process is waited for since it began to open the source
                 self._waiting_since = time.monotonic()

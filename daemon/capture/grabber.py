@@ -16,6 +16,7 @@ import msgspec
 from ..errors import CaptureError
 from .address import kind_of, mask_credentials
 from .clock import StreamClock
+from .confinement import confine
 from .gate import Gate
 from .heart import Heart
 from .message import Begin, Ended, Failed, Frame, Message, Opening, Still
@@ -104,6 +105,7 @@ def serve(pipe: MessagePipe, heart: Heart) -> None:
     heart.imported()
     encode = msgspec.msgpack.Encoder().encode
     begin = msgspec.msgpack.decode(pipe.receive() or b"", type=Begin)
+    confine(begin.config)
     pipe.send(encode(Opening()))
     pipe.send(encode(_hand_over(pipe, begin, heart)))
 

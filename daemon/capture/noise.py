@@ -10,6 +10,7 @@ _MEANINGS = (  # what FFmpeg and OpenCV write where a source cannot be opened, a
     (r"(failed:|error) 401\b", "wrong user or password"),
     (r"(failed:|error) 403\b", "access is forbidden to this user"),
     (r"(failed:|error) 404\b", "the server has no such stream"),
+    (r"ot on whitelist", "this kind of file is not read; playlists and texts name or show what is not theirs"),
     (r"Connection refused", "the connection was refused"),
     (r"Stream timeout triggered|timed out", "timed out; the server answers, but sends no video"),
     (r"moov atom not found|low score|Invalid data found", "it is not a video, or it is damaged or cut off"),

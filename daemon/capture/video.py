@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from ..errors import CaptureError
-from .address import check_reachable, kind_of, mask_credentials, path_of
+from . import ffmpeg
+from .address import check_reachable, kind_of, mask_credentials, path_of, scheme_of
 from .clock import PAUSE_NS
 from .message import Begin
 from .stamp import SECOND_NS, StampedFrame, check_time, ticks_ns
@@ -96,10 +97,10 @@ class VideoSource:
         options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms]
         if self._kind == "network":
             options += [cv2.CAP_PROP_N_THREADS, _CAMERA_THREADS]
-            # Process-wide, and it replaces the default of TCP, which therefore stands in it again. Microseconds.
-            socket_timeout = int(max(config.open_seconds, config.stall_seconds) * 1e6)
-            os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;tcp|timeout;{socket_timeout}"
-        return cv2.VideoCapture(path_of(config.url), cv2.CAP_FFMPEG, options)
+        silent_seconds = max(config.open_seconds, config.stall_seconds)
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = ffmpeg.options(scheme_of(config.url), silent_seconds)
+        path = path_of(config.url)  # "file:", so that no name of a file means a protocol
+        return cv2.VideoCapture(f"file:{path}" if self._kind == "file" else path, cv2.CAP_FFMPEG, options)
 
     def _is_web_file(self) -> bool:
         """Whether a web address brings a file, whose length is known, and not a camera's endless stream."""
