@@ -10,6 +10,7 @@ from .errors import BadTime
 
 SECOND_NS = 1_000_000_000
 _DAY_SECONDS = 86400
+_LATEST_NS = 2**63 - 1
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": _DAY_SECONDS}
 
 
@@ -55,19 +56,23 @@ def parse_time(text: str, now_ns: int, zone: tzinfo = UTC) -> tuple[int, int]:
             time = datetime.fromisoformat(text)
             time = time.replace(tzinfo=time.tzinfo or zone)
         since_epoch = int(time.timestamp())
+        day_seconds = int((time + timedelta(days=1)).timestamp()) - since_epoch  # 23 to 25 hours
     except (ValueError, OverflowError) as exc:
         raise BadTime(f"{text!r} is no time; write 14:03, 14:03:20, 2026-03-02T14:03:20 or -10m") from exc
     if not 0 <= since_epoch * SECOND_NS < 2**63:
         raise BadTime(f"{text!r} is out of range; years from 1970 to 2261 are known")
     if re.search(r"\d:\d\d:\d\d", text):
         return since_epoch * SECOND_NS, SECOND_NS
-    return since_epoch * SECOND_NS, (60 if ":" in text else _DAY_SECONDS) * SECOND_NS
+    return since_epoch * SECOND_NS, (60 if ":" in text else day_seconds) * SECOND_NS
 
 
 def parse_span(
     since: str | None, until: str | None, at: str | None, now_ns: int, zone: tzinfo = UTC
 ) -> tuple[int | None, int | None]:
     """The span that `--since`, `--until` and `--at` name together.
+
+    An end lasts as long as what it names: until 15:10 is until that minute is over, until a date until midnight, as a
+    question's "between" has it.
 
     Raises:
         BadTime: one cannot be read, `--at` stands beside another, or the span ends before it begins.
@@ -79,7 +84,7 @@ def parse_span(
         slack = 2 * SECOND_NS if length == SECOND_NS else 0
         return max(0, start - slack), start + length - SECOND_NS + slack
     since_ns = parse_time(since, now_ns, zone)[0] if since else None
-    until_ns = parse_time(until, now_ns, zone)[0] if until else None
+    until_ns = min(sum(parse_time(until, now_ns, zone)) - 1, _LATEST_NS) if until else None
     if since_ns is not None and until_ns is not None and until_ns < since_ns:
         raise BadTime(f"the span ends ({until}) before it begins ({since})")
     return since_ns, until_ns

@@ -8,15 +8,17 @@ carry out: hide ─ out of the queue, and not found on disk any more; the index 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
 
 from .book import Book, Erasure
 from .days import Days
-from .errors import StorageError, StoreUnwritable
+from .errors import BlockNotFound, StorageError, StoreUnwritable
 from .folder import broken_files, day_span, sync_folder
 from .ids import Ids
+from .partition import Partition
 from .writer import Writer
 
 _LATEST_NS = 2**63 - 1
@@ -114,16 +116,19 @@ class Eraser:
     def _carry_out(self, erasure: Erasure) -> None:
         for day, ids in self._hide(erasure).items():
             partition = self._days.find(erasure.stream, day)
-            if partition is None:  # dropped meanwhile
-                continue
-            with partition.alone():
-                if ids.issuperset(partition.all_ids()):
-                    self._days.remove(erasure.stream, day)
-                else:
-                    partition.forget(ids)
+            if partition is not None:
+                with contextlib.suppress(BlockNotFound):  # the day was dropped meanwhile
+                    self._erase(erasure.stream, partition, ids)
             self._erased.setdefault(erasure.number, set()).update(ids)
         self._erase_broken(erasure)
         self._book.end_erasure(erasure)
+
+    def _erase(self, stream: str, partition: Partition, ids: set[int]) -> None:
+        with partition.alone():
+            if ids.issuperset(partition.all_ids()):
+                self._days.remove(stream, partition.folder.name)
+            else:
+                partition.forget(ids)
 
     def _hide(self, erasure: Erasure) -> dict[str, set[int]]:
         """Makes sure that nothing of it is found. Returns the ids on disk, by day."""
@@ -136,11 +141,12 @@ class Eraser:
             day = partition.folder.name
             if day_span(day)[0] > erasure.until_ns:
                 continue
-            touched = partition.touched(erasure, ends)
-            if touched:
-                partition.hide(touched)
-                found[day] = set(touched)
-                seen_ns = max(seen_ns, *touched.values())
+            with contextlib.suppress(BlockNotFound):  # the day was dropped meanwhile
+                touched = partition.touched(erasure, ends)
+                if touched:
+                    partition.hide(touched)
+                    found[day] = set(touched)
+                    seen_ns = max(seen_ns, *touched.values())
         if seen_ns:
             self._book.note_seen(erasure.stream, seen_ns)
         return found

@@ -64,7 +64,7 @@ class Fader:
         (stream, day), error, packed = self._at, "", False
         try:
             packed = self._tiers.fade(stream, partition, step, self._rest())
-        except _Stopped:
+        except (_Stopped, BlockNotFound):  # or dropped
             return
         except StorageError as exc:
             error = str(exc)

@@ -74,8 +74,9 @@ class Ids:
     def settle(self) -> None:
         """Before a clean end: the marks say what was given, so that no hole is left. A full disk leaves one."""
         with self._lock, contextlib.suppress(StoreUnwritable):
-            for stream in self._marks:
-                self._book.settle_last_id(stream, self._given[stream])
+            for stream, given in self._given.items():
+                if self._book.last_id(stream) != given:
+                    self._book.settle_last_id(stream, given)
             self._marks.clear()
 
     @property

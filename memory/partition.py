@@ -310,6 +310,8 @@ class Partition:
     ) -> None:
         """Writes the files anew without some rows of each table, and without those that are hidden."""
         with self._writing:
+            if self._gone:
+                raise BlockNotFound(f"{self.folder} was forgotten")
             hidden = self._hidden
             try:
                 self._write_anew({name: ids | hidden for name, ids in gone.items()}, pack, scales)
@@ -412,7 +414,8 @@ class Partition:
                 body = unseal(value, f"the signature of block {block_id}")
                 info = self.info(block_id)
             except (CorruptBlock, BlockNotFound) as exc:
-                damaged(block_id, exc)
+                if self._holds("signatures", block_id):  # else it was forgotten since it was read
+                    damaged(block_id, exc)
                 continue
             rows, width = _SHAPE.unpack(body[: _SHAPE.size])
             vectors = np.frombuffer(body[_SHAPE.size :], np.float16).reshape(rows, width).copy()
@@ -484,6 +487,13 @@ class Partition:
             raise BlockNotFound(f"block {block_id} is not in {self.folder}")
         return bytes(value)
 
+    def _holds(self, table: str, block_id: int) -> bool:
+        try:
+            self._get(table, block_id)
+        except BlockNotFound:
+            return False
+        return True
+
     def _scan(self, table: str) -> Iterator[tuple[int, bytes]]:
         for batch in self._batches(table):
             for key, value in batch:
@@ -551,7 +561,8 @@ class Partition:
         if self._gone:
             raise BlockNotFound(f"{self.folder} was forgotten")
         if self._env is None:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.folder.parent, self.folder):  # a mode is for the last folder of a path alone
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             is_new = not self._data.exists()
             try:
                 env = self._environment(self.folder)

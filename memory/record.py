@@ -14,6 +14,7 @@ from torch import Tensor
 from .block import Block, Geometry, Places
 from .codec.codec import Codec, LayerHead
 from .codec.registry import CODECS
+from .decompress import check_values
 from .errors import CorruptBlock, FingerprintMismatch, UnknownFormat
 from .scales import DIGEST_BYTES, Scales
 
@@ -116,13 +117,18 @@ def read_record(data: bytes, fingerprint: bytes, what: str, scales_of: Callable[
     payload = body[_HEADER.size :]
     if len(payload) != length or codec not in _CODECS_BY_NUMBER or dtype not in _DTYPES:
         raise CorruptBlock(f"{what}: the header does not fit its payload")
+    check_values(layers * heads * max(tokens, whole) * dim, what)
     packed_by, scales, places = _CODECS_BY_NUMBER[codec], None, None
     if whole:
         places, payload = _read_places(payload, whole), payload[-(-whole // 8) :]
+        if len(places.kept) != tokens:
+            raise CorruptBlock(f"{what}: {len(places.kept)} places do not fit {tokens} tokens")
     if packed_by.scaled:
         scales, payload = scales_of(bytes(payload[:DIGEST_BYTES])), payload[DIGEST_BYTES:]
         if scales is None:
             raise CorruptBlock(f"{what}: the scales that it was packed against cannot be read")
+        if (*scales.spread.shape[1:3], scales.spread.shape[-1]) != (layers, heads, dim):
+            raise CorruptBlock(f"{what}: its scales are of another shape")
         scales = scales.fitting(tokens, places)
     return Record(packed_by, Geometry(layers, heads, dim), tokens, _DTYPES[dtype], scales, places, payload)
 

@@ -20,6 +20,7 @@ import zstandard
 from torch import Tensor
 
 from .block import Block, Places
+from .decompress import check_values, decompress
 from .errors import CorruptBlock
 
 DIGEST_BYTES = 8
@@ -83,12 +84,12 @@ class Scales:
         Raises:
             CorruptBlock: they cannot be decompressed, or the length does not fit the shape.
         """
+        if len(data) < _SHAPE.size:
+            raise CorruptBlock(f"scales have {len(data)} bytes")
         layers, heads, tokens, dim = _SHAPE.unpack(data[: _SHAPE.size])
         channels = layers * heads * dim
-        try:
-            body = zstandard.decompress(data[_SHAPE.size :])
-        except zstandard.ZstdError as exc:
-            raise CorruptBlock(f"the scales cannot be decompressed: {exc}") from exc
+        check_values(channels * tokens, "scales")
+        body = decompress(data[_SHAPE.size :], (8 + 2 * tokens) * channels, "scales")
         if len(body) != (8 + 2 * tokens) * channels:
             raise CorruptBlock(
                 f"scales have {len(body)} bytes, which does not fit {layers} x {heads} x {tokens} x {dim}"

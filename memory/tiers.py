@@ -216,7 +216,8 @@ class Tiers:
         partition.repack(pack, scales)
         with self._lock:
             for block_id in partition.ids():
-                self._ram_bytes -= len(self._packed.pop((stream, block_id), b""))
+                if (stream, block_id) not in self._recent:  # one that was just written, and is about to be called so
+                    self._ram_bytes -= len(self._packed.pop((stream, block_id), b""))
         return True
 
     def drop(self, stream: str, block_ids: Sequence[int]) -> None:

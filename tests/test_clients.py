@@ -247,9 +247,30 @@ def test_a_span_is_open_where_nothing_is_said_and_at_stands_alone() -> None:
     assert parse_span("10:30", None, None, NOW_NS) == (at("2026-03-02T10:30:00"), None)
     assert parse_span(None, None, "10:30:10", NOW_NS) == (at("2026-03-02T10:30:08"), at("2026-03-02T10:30:12"))
     assert parse_span("-99999d", None, None, NOW_NS) == (0, None)
-    for mistake in (("10:30", None, "10:30"), ("10:30", "10:29", None)):
+    for mistake in (("10:30", None, "10:30"), ("10:30:01", "10:30:00", None), ("10:30", "10:29", None)):
         with pytest.raises(BadTime):
             parse_span(*mistake, NOW_NS)
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "last"),
+    [
+        ("10:30", "10:30", "2026-03-02T10:31:00"),
+        ("10:30:10", "10:30:10", "2026-03-02T10:30:11"),
+        ("2026-03-01", "2026-03-01", "2026-03-02T00:00:00"),
+        ("2026-03-01T08:00", "2026-03-01T09:15", "2026-03-01T09:16:00"),
+    ],
+)
+def test_an_end_lasts_as_long_as_what_it_names(since: str, until: str, last: str) -> None:
+    assert parse_span(since, until, None, NOW_NS)[1] == at(last) - 1
+
+
+def test_a_date_ends_at_its_own_midnight_also_where_clocks_are_changed() -> None:
+    for date, hours in (("2026-10-25", 25), ("2026-03-29", 23), ("2026-03-30", 24)):
+        since_ns, until_ns = parse_span(date, date, None, NOW_NS, parse_zone("Europe/Berlin"))
+        assert since_ns is not None
+        assert until_ns is not None
+        assert until_ns + 1 - since_ns == hours * 3600 * SECOND_NS
 
 
 def test_a_picture_is_drawn_in_half_blocks_of_its_colours_and_a_broken_one_not_at_all() -> None:

@@ -22,6 +22,7 @@ import zstandard
 from torch import Tensor
 
 from ..block import Geometry
+from ..decompress import decompress
 from ..errors import CodecError, CorruptBlock
 from ..scales import Scales
 from .codec import LayerHead, check_length
@@ -29,6 +30,7 @@ from .codec import LayerHead, check_length
 _KEYS_LENGTH = struct.Struct(">I")
 _LARGEST = 7  # codes from -7 to 7 take four bits; 15 in their place says that the code stands behind them all
 _ELSEWHERE = 15
+_MOST_BYTES_A_PAIR = 9  # where both codes stand behind them all, four bytes each
 _FURTHEST = 2**24  # whole numbers up to here are exact in float32
 
 
@@ -126,11 +128,8 @@ class _Coder:
         Raises:
             CorruptBlock: the bytes do not fit the shape.
         """
-        try:
-            body = zstandard.ZstdDecompressor().decompress(part)
-        except zstandard.ZstdError as exc:
-            raise CorruptBlock(f"a packed block cannot be decompressed: {exc}") from exc
         count = math.prod(shape) // 2
+        body = decompress(part, _MOST_BYTES_A_PAIR * count, "a packed block")
         pairs = np.frombuffer(body, np.uint8, min(count, len(body)))
         check_length(body[: len(pairs)], count)
         of_heads = pairs.reshape(shape[0] * shape[1], -1)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
 
 import pytest
 import torch
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from longwatch.memory.block import Block, Geometry
 from longwatch.memory.codec.registry import CODECS
+from longwatch.memory.decompress import decompress
 from longwatch.memory.errors import CodecError, CorruptBlock, FingerprintMismatch, UnknownFormat
 from longwatch.memory.record import Record, read_record, seal, write_record
 from longwatch.memory.scales import Scales
@@ -228,3 +231,28 @@ def test_a_newer_format_is_told_apart_from_damage() -> None:
         read(bytes(data))
     with pytest.raises(UnknownFormat, match="has format 9, this version reads up to 2; upgrade longwatch"):
         read(seal(bytes(data[:-4])))
+
+
+def test_a_frame_that_would_take_a_gigabyte_is_refused_before_room_is_made() -> None:
+    bomb = zstandard.compress(bytes(1 << 30), 1)
+    assert len(bomb) < 40_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CorruptBlock, match="it would take 1073741824 bytes where at most 1000 fit"):
+        decompress(bomb, 1000, "it")
+    codec = CODECS["ecsq4"]
+    scales = scales_for(block(shape=(2, 2, 5, 8)))
+    payload = len(bomb).to_bytes(4, "big") + bomb + bomb
+    with pytest.raises(CorruptBlock, match="a packed block would take 1073741824 bytes where at most 720 fit"):
+        codec.unpack(memoryview(payload), Geometry(2, 2, 8), 5, torch.bfloat16, scales)
+    with pytest.raises(CorruptBlock, match="scales would take 1073741824 bytes"):
+        Scales.unpack(scales.packed[:8] + bomb)
+    with pytest.raises(CorruptBlock, match="scales would have 18445618199572250625 values where at most"):
+        Scales.unpack(b"\xff" * 8 + bomb)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+
+
+def test_a_frame_that_does_not_say_its_size_is_held_to_it_all_the_same() -> None:
+    silent = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(1 << 20))
+    assert decompress(silent, 1 << 20, "it") == bytes(1 << 20)
+    with pytest.raises(CorruptBlock, match="it cannot be decompressed"):
+        decompress(silent, (1 << 20) - 1, "it")

@@ -1,0 +1,208 @@
+"""Forgetting by time: what is promised is hidden at once and erased, whatever fails or dies in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from longwatch.memory.errors import BlockNotFound, StoreUnwritable
+from longwatch.memory.store import Store
+
+from .blocks import DAY_NS, MORNING_NS, make_block
+from .test_store import bytes_under, config, marks_of, memory, tiers_on
+
+SECOND_NS = 1_000_000_000
+
+
+def span(first: int, last: int) -> tuple[int, int]:
+    return MORNING_NS + first * SECOND_NS, MORNING_NS + last * SECOND_NS
+
+
+def ids_of(store: Store, stream: str = "yard") -> list[int]:
+    return [info.block_id for info in store.infos(stream)]
+
+
+def fill(folder: Path, last: int = 10) -> None:
+    with memory(folder) as tiers:
+        for number in range(1, last + 1):
+            tiers.spill("yard", make_block(number, picture=b"a picture " * 40))
+
+
+def test_blocks_that_wait_in_ram_are_forgotten_too(tmp_path: Path) -> None:
+    store = Store(config(tmp_path, commit_bytes=1 << 30))
+    tiers = tiers_on(store)
+    for number in range(1, 8):
+        tiers.spill("yard", make_block(number))
+        if number == 4:
+            store.flush()
+    tiers.extend("yard", make_block(2).info, span(5, 5)[0])
+    assert store.forget("yard", *span(5, 6)) == 3  # the second lasts into it
+    store.flush()
+    assert ids_of(store) == [1, 3, 4, 7]
+    store.close()
+
+
+def test_what_comes_later_is_not_meant_even_if_its_clock_says_so(tmp_path: Path) -> None:
+    fill(tmp_path)
+    with memory(tmp_path) as tiers:
+        erasure = tiers.store.promise("yard", *span(3, 6))
+        tiers.spill("yard", make_block(11, span(4, 4)[0]))
+        assert tiers.store.carry_out(erasure) == [3, 4, 5, 6]
+        tiers.store.flush()
+        assert ids_of(tiers.store) == [1, 2, 7, 8, 9, 10, 11]
+
+
+def test_an_open_end_forgets_all_so_far_and_the_time_is_known_as_seen(tmp_path: Path) -> None:
+    fill(tmp_path)
+    with memory(tmp_path) as tiers:
+        assert tiers.store.forget("yard", span(8, 8)[0], None) == 3
+        assert tiers.store.seen_ns("yard") == span(10, 10)[0]
+        assert tiers.store.forget("yard", None, None) == 7
+        assert tiers.store.streams() == []
+        assert not (tmp_path / "yard" / "2026-03-02").exists()
+    with memory(tmp_path) as tiers:
+        assert tiers.store.seen_ns("yard") == span(10, 10)[0]
+
+
+def test_a_failed_forgetting_is_hidden_tried_again_and_told_truly(tmp_path: Path) -> None:
+    fill(tmp_path)
+    with memory(tmp_path) as tiers:
+        in_the_way = tmp_path / "yard" / "2026-03-02" / "fresh"
+        in_the_way.write_text("not a folder")
+        for _ in range(2):
+            with pytest.raises(StoreUnwritable, match="cannot be written anew"):
+                tiers.store.forget("yard", *span(3, 4))
+            assert ids_of(tiers.store) == [1, 2, 5, 6, 7, 8, 9, 10]
+            assert [info.block_id for info, _ in tiers.signatures("yard")] == [1, 2, 5, 6, 7, 8, 9, 10]
+            for read in (tiers.store.record, tiers.store.info):
+                with pytest.raises(BlockNotFound):
+                    read("yard", 3)
+            assert tiers.picture("yard", 3) == b""
+        assert len(tiers.store.promised) == 1
+        in_the_way.unlink()
+        assert tiers.store.forget("yard", *span(3, 4)) == 2
+        assert tiers.store.promised == []
+        assert not any(marks_of(number)[0] in bytes_under(tmp_path) for number in (3, 4))
+
+
+def test_what_went_later_by_itself_is_told_to_who_asks_again(tmp_path: Path) -> None:
+    fill(tmp_path)
+    with memory(tmp_path) as tiers:
+        in_the_way = tmp_path / "yard" / "2026-03-02" / "fresh"
+        in_the_way.write_text("not a folder")
+        with pytest.raises(StoreUnwritable):
+            tiers.store.forget("yard", *span(3, 4))
+        assert tiers.store.carry_out_rest()[0] == {}
+        in_the_way.unlink()
+        assert tiers.store.carry_out_rest() == ({"yard": [3, 4]}, "")
+        assert tiers.store.forget("yard", *span(3, 4)) == 2
+        assert tiers.store.forget("yard", *span(3, 4)) == 0
+
+
+@pytest.mark.parametrize("moment", ["promised", "hidden"])
+def test_a_kill_after_the_promise_brings_nothing_back(tmp_path: Path, moment: str) -> None:
+    fill(tmp_path)
+    (tmp_path / "yard" / "2026-03-02" / "index").write_text("made from all ten")
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom tests.memory.test_store import config\n"
+        "from longwatch.memory.store import Store\nfrom longwatch.memory.partition import Partition\n"
+        "die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"store = Store(config(Path({str(tmp_path)!r})))\n"
+        f"erasure = store.promise('yard', {span(3, 3)[0]}, {span(6, 6)[0]})\n"
+        f"Partition.forget = die\n"
+        f"die() if {moment == 'promised'} else store.carry_out(erasure)\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with memory(tmp_path) as tiers:
+        assert ids_of(tiers.store) == [1, 2, 7, 8, 9, 10]
+        assert not any(mark in bytes_under(tmp_path) for number in (3, 6) for mark in marks_of(number))
+        assert not (tmp_path / "yard" / "2026-03-02" / "index").exists()
+        assert tiers.store.seen_ns("yard") == span(6, 6)[0]
+
+
+def test_a_start_that_cannot_erase_hides_says_so_and_erases_later(tmp_path: Path) -> None:
+    fill(tmp_path)
+    store = Store(config(tmp_path))
+    store.promise("yard", *span(3, 6))
+    store.close()
+    limit = lmdb.open  # the day's new file cannot be made
+    try:
+        lmdb.open = lambda path, **options: _refuse(limit, path, options)  # type: ignore[assignment]
+        store = Store(config(tmp_path))
+        assert ids_of(store) == [1, 2, 7, 8, 9, 10]
+        assert any("it is not shown, and tried again" in notice for notice in store.notices)
+    finally:
+        lmdb.open = limit
+    assert store.carry_out_rest() == ({"yard": [3, 4, 5, 6]}, "")
+    assert not any(marks_of(number)[0] in bytes_under(tmp_path) for number in (3, 6))
+    store.close()
+
+
+def _refuse(real: object, path: str, options: dict[str, object]) -> object:
+    if path.endswith("fresh"):
+        raise lmdb.DiskError("No space left on device")
+    return real(path, **options)  # type: ignore[operator]
+
+
+def test_a_block_whose_span_is_damaged_goes_with_its_day_and_stays_with_others(tmp_path: Path) -> None:
+    fill(tmp_path)
+    day = tmp_path / "yard" / "2026-03-02"
+    with lmdb.open(str(day), max_dbs=5, lock=False) as env, env.begin(write=True) as txn:
+        spans = env.open_db(b"spans", txn=txn)
+        txn.put((9).to_bytes(8, "big"), b"damaged", db=spans)
+        txn.delete((10).to_bytes(8, "big"), db=spans)
+    with memory(tmp_path) as tiers:
+        assert tiers.store.forget("yard", MORNING_NS + DAY_NS, None) == 0
+        assert marks_of(9)[0] in bytes_under(tmp_path)
+        assert tiers.store.forget("yard", *span(3, 3)) == 3
+        assert ids_of(tiers.store) == [1, 2, 4, 5, 6, 7, 8]
+        assert not any(marks_of(number)[0] in bytes_under(tmp_path) for number in (3, 9, 10))
+
+
+def test_files_that_were_set_aside_go_with_their_day(tmp_path: Path) -> None:
+    fill(tmp_path)
+    day = tmp_path / "yard" / "2026-03-02"
+    (day / "data.mdb.broken-20260303-000000").write_bytes(b"something of the 2nd")
+    other = tmp_path / "yard" / "2026-03-05"
+    other.mkdir()
+    (other / "data.mdb.broken-20260306-000000").write_bytes(b"something of the 5th")
+    with memory(tmp_path) as tiers:
+        assert tiers.store.remembered() == ["yard"]
+        assert tiers.store.forget("yard", *span(3, 3)) == 1
+        assert b"of the 2nd" not in bytes_under(tmp_path)
+        assert b"of the 5th" in bytes_under(tmp_path)
+        assert tiers.store.forget("yard", MORNING_NS + 2 * DAY_NS, None) == 0
+        assert not other.exists()
+        assert len(ids_of(tiers.store)) == 9
+
+
+def test_a_block_that_lasts_over_midnight_is_forgotten_by_either_day(tmp_path: Path) -> None:
+    with memory(tmp_path) as tiers:
+        block = make_block(1)
+        tiers.spill("yard", block)
+        tiers.spill("yard", make_block(2, MORNING_NS + DAY_NS))
+        tiers.extend("yard", block.info, MORNING_NS + DAY_NS - SECOND_NS)
+        tiers.store.flush()
+        midnight = MORNING_NS + 15 * 3600 * SECOND_NS
+        assert tiers.store.forget("yard", midnight, midnight + SECOND_NS) == 1
+        assert ids_of(tiers.store) == [2]
+
+
+def test_no_new_file_or_folder_can_be_read_by_others_and_old_ones_are_shut(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    fill(folder)
+    day = folder / "yard" / "2026-03-02"
+    assert all(not path.stat().st_mode & 0o077 for path in (folder, *folder.rglob("*")))
+    os.chmod(day / "data.mdb", 0o644)
+    os.chmod(day, 0o755)
+    with memory(folder) as tiers:
+        assert any("2 files and folders" in notice for notice in tiers.store.notices)
+        assert all(not path.stat().st_mode & 0o077 for path in (folder, *folder.rglob("*")))
