@@ -40,20 +40,21 @@ class Inbox:
         self._on_message, self._on_state = on_message, on_state
         self._messages = Waiting(_LIVE_MESSAGES if config.pace == "real" else _FILE_MESSAGES)
         self._stopping = threading.Event()
-        self._feeder = self._new_feeder()
+        self._feeder, self._begun = self._new_feeder(), False
         self._log = get_logger("stream").bind(stream=name)
 
     @property
     def alive(self) -> bool:
         """Whether the feeder does its work, has not begun yet, or has none left."""
-        return self._feeder.ident is None or self._feeder.is_alive() or self.child.over
+        return not self._begun or self._feeder.is_alive() or self.child.over
 
     def start(self) -> None:
         """Begins to take in, or begins again where the feeder has died."""
         if self._watched and not self._feeder.is_alive():
-            if self._feeder.ident is not None:
+            if self._begun:
                 self._feeder = self._new_feeder()
             self._feeder.start()
+            self._begun = True
 
     def stop_soon(self) -> None:
         """Has the feeder end, and the source with it, without waiting for that. From any thread."""
@@ -62,7 +63,7 @@ class Inbox:
     def stop(self) -> None:
         """Ends feeder and source; takes some seconds. From any thread."""
         self.stop_soon()
-        if self._feeder.ident is not None:
+        if self._begun:
             self._feeder.join(timeout=_STOP_SECONDS)
         if not self._feeder.is_alive():
             self.child.stop()  # where the feeder had died, or never began

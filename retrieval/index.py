@@ -100,8 +100,8 @@ class SignatureIndex:
 
     def gaps(self, span: Span | None = None) -> list[BlockInfo]:
         """As `infos`, of the blocks that stand for no video."""
-        days = [day.blocks[day.blocks["gap"]] for _, day in sorted(self._days.items())]
-        return [BlockInfo(*row.tolist()) for blocks in days for row in blocks[_touched(blocks, span)]]
+        days = [day.blocks for _, day in sorted(self._days.items())]  # taken once: a day grows meanwhile
+        return [BlockInfo(*row.tolist()) for blocks in days for row in blocks[blocks["gap"] & _touched(blocks, span)]]
 
     def by_id(self, block_ids: Sequence[int]) -> list[BlockInfo]:
         """The blocks of these ids, in the order given; unknown ids are left out."""
