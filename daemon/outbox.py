@@ -16,7 +16,7 @@ from .log import get_logger
 from .protocol import ErrorReply, Reply
 
 _CLIENTS_A_ROUND = 256
-_UNMADE_BYTES = 256  # that a reply takes which is yet to be made
+_UNMADE_BYTES = 1024  # about what a reply takes that is yet to be made
 _log = get_logger("outbox")
 
 

@@ -125,7 +125,7 @@ def test_a_reply_that_can_be_made_at_any_time_is_made_when_it_is_taken() -> None
         return delta(1, 5000)
 
     line = Line(room=0)
-    for _ in range(10):
+    for _ in range(5):
         line.outbox.put(b"a", make)
     assert (len(made), line.gone) == (1, [])  # only the first, to see whether it is taken
 
