@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import signal
 import sys
 import threading
@@ -70,7 +71,7 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
         try:
             server.start()
             engine.start()
-            _log.info("ready", address=config.server.address, streams=sorted(config.streams))
+            _log.info("ready", address=server.address, streams=sorted(config.streams))
             while not stop.wait(1.0):
                 _supervise(engine, server)
         finally:
@@ -88,15 +89,19 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
 
 
 def _supervise(engine: Engine, server: Server) -> None:
-    """Starts again what has died. A supervisor that fails itself, say since no thread can be started, tries again."""
-    try:
-        if not server.alive:
-            engine.restarts += 1
-            _log.error("the server died, starting it again")
-            server.start()
-        engine.supervise()
-    except Exception:
-        _log.exception("supervising failed")
+    """Starts again what has died. Where that fails, say since no thread can be started, it is tried again later."""
+    for part in (functools.partial(_revive, engine, server), engine.supervise):
+        try:
+            part()
+        except Exception:
+            _log.exception("supervising failed")
+
+
+def _revive(engine: Engine, server: Server) -> None:
+    if not server.alive:
+        engine.restarts += 1
+        _log.error("the server died, starting it again")
+        server.start()
 
 
 class _Stopped(Exception):

@@ -134,6 +134,11 @@ class Server:
             raise
 
     @property
+    def address(self) -> str:
+        """Where requests are answered."""
+        return self._doors[0].address
+
+    @property
     def alive(self) -> bool:
         """Whether the thread serves."""
         return self._thread.is_alive()

@@ -64,11 +64,11 @@ class DaemonProcess:
         self._process.kill()
         self._process.wait()
 
-    def stop(self) -> int:
-        """SIGTERM; returns the exit code."""
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout_seconds: float = 30) -> int:
+        """Sends SIGTERM, or another signal; returns the exit code."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(timeout=30)
+        self._process.send_signal(number)
+        return self._process.wait(timeout_seconds)
 
     def wait(self, until: Callable[[StatusReply], bool], timeout_seconds: float = 60) -> StatusReply:
         """The first status of which something holds."""

@@ -1,0 +1,75 @@
+"""How the programs start and stop: nothing of the folder they stand in runs, and a closed terminal loses nothing."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from longwatch.daemon.main import _supervise
+
+from .daemon_process import DaemonProcess
+
+YARD = '[streams.yard]\nurl = "scene://?seed=2&minutes=2&start=2026-03-02T10:00:00"\npace = "fast"\n'
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose modules are called like Python's own."""
+    for name in ("queue", "struct", "json", "torch", "zmq"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a module of this folder was run')\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["serve", "none.toml"], ["doctor", "none.toml"], ["calibrate", "none.toml"], ["scene", "--truth", "nowhere/x"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_no_program_runs_a_module_of_the_folder_it_is_started_in(foreign: Path, arguments: list[str]) -> None:
+    program = Path(sys.executable).with_name("longwatch")
+    done = subprocess.run([program, *arguments], cwd=foreign, capture_output=True, text=True, check=False, timeout=60)
+    assert "a module of this folder" not in done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) or arguments[0] == "scene", done.stderr
+
+
+def test_a_closed_terminal_stops_the_daemon_as_cleanly_as_a_signal_to_end(tmp_path: Path) -> None:
+    with DaemonProcess(tmp_path, YARD) as daemon:
+        daemon.wait(lambda status: status.streams[0].blocks > 0)
+        assert daemon.stop(signal.SIGHUP) == 0
+    assert "all blocks durable" in daemon.log.read_text()
+
+
+def test_a_daemon_under_nohup_does_not_end_with_its_terminal(tmp_path: Path) -> None:
+    with DaemonProcess(tmp_path, YARD) as daemon:
+        daemon.stop()
+        daemon.start("nohup")
+        with pytest.raises(subprocess.TimeoutExpired):
+            daemon.stop(signal.SIGHUP, timeout_seconds=2)
+        assert daemon.client.status().streams
+
+
+class Failing:
+    """A part whose supervision fails, as where no thread can be started."""
+
+    restarts = 0
+    alive = False
+    asked = 0
+
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def supervise(self) -> None:
+        self.asked += 1
+        raise OSError(24, "Too many open files")
+
+
+def test_supervising_that_fails_ends_nothing_and_each_part_has_its_turn() -> None:
+    part = Failing()
+    for _ in range(2):
+        _supervise(part, part)  # type: ignore[arg-type]
+    assert part.asked == 2
