@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import functools
+import gc
 import signal
 import sys
 import threading
@@ -129,6 +130,7 @@ def main() -> None:
         config = load_config(Path(sys.argv[1]))
         set_up(level=config.log.level, as_json=config.log.json)
         serve(config, stop)
+        gc.freeze()  # or Python would look at every object of torch before it ends, for seconds on a busy machine
     except (DaemonError, StorageError, RetrievalError) as exc:
         print(f"longwatch: {exc}", file=sys.stderr)
         sys.exit(2 if isinstance(exc, ConfigError | CaptureError | StoreInUse) else 1)
