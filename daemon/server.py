@@ -32,10 +32,12 @@ from .protocol import (
     Ask,
     Cancel,
     Delta,
+    Done,
     Event,
     EventsReply,
     EventsSince,
     Forget,
+    Forgotten,
     Reply,
     StatusReply,
     StatusRequest,
@@ -43,6 +45,7 @@ from .protocol import (
     StreamsRemove,
 )
 from .reach import reach
+from .recent_status import RecentStatus
 from .refusal import refusal
 from .settings import ServerConfig
 from .shares import Shares
@@ -53,6 +56,7 @@ _EVENTS_KEPT = 10_000
 _EVENTS_AT_ONCE = 1_000
 _MESSAGES_UNDER_WAY = 4  # of a client, in ZeroMQ's hands; what comes after them waits here and is counted in bytes
 _MESSAGES_A_ROUND = 100
+_REST_SECONDS = 0.02
 _TICK_MS = 20
 _IDLE_MS = 1000
 _LOOK_SECONDS = 1.0  # at keys and open files
@@ -119,6 +123,7 @@ class Server:
         self._queue: deque[_Outgoing] = deque()
         self._outbox = Outbox(self._send, self._cancel_all, config.client_queue_bytes, config.all_queues_bytes)
         self._shares = Shares(config.answers_at_once)
+        self._status = RecentStatus(lambda request_id: self._service.status(request_id))
         self._published: deque[Event] = deque()
         self._kept: deque[Event] = deque(maxlen=_EVENTS_KEPT)
         self._number = time.time_ns() // 1000  # above those of an earlier life of the daemon
@@ -195,7 +200,7 @@ class Server:
             if self._events in ready:
                 self._receive_listeners()
             if self._router in ready:
-                self._receive()
+                self._receive_fairly()
             self._send_queue()
             self._outbox.send_waiting()
             self._send_events()
@@ -235,14 +240,21 @@ class Server:
         self._outbox.drop(client)
         self._cancel_all(client)
 
-    def _receive(self) -> None:
-        """Takes in what has come; libzmq takes from each client in turn."""
-        for _ in range(_MESSAGES_A_ROUND):
+    def _receive_fairly(self) -> None:
+        """Takes in what has come. While more comes than a round takes, the engine's thread has half of the time."""
+        began = time.monotonic()
+        if self._receive() == _MESSAGES_A_ROUND:
+            time.sleep(min(time.monotonic() - began, _REST_SECONDS))
+
+    def _receive(self) -> int:
+        """Takes in up to a round of messages; libzmq takes from each client in turn. Returns how many."""
+        for count in range(_MESSAGES_A_ROUND):
             try:
                 client, *frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                return
+                return count
             self._take(client.bytes, frames)
+        return _MESSAGES_A_ROUND
 
     def _take(self, client: bytes, frames: list[zmq.Frame]) -> None:
         request_id = ""
@@ -295,7 +307,7 @@ class Server:
             case Cancel():
                 self._service.cancel((client, request.request_id))
             case StatusRequest():
-                self._reply(client, functools.partial(self._made, self._service.status, request.request_id))
+                self._reply(client, functools.partial(self._made, self._status, request.request_id))
             case StreamsAdd():
                 self._service.add_stream(request, emit)
             case StreamsRemove():
@@ -344,6 +356,8 @@ class Server:
             client, reply, of_answer = self._queue.popleft()
             if of_answer and not callable(reply) and not self._still_wanted(client, reply):
                 continue
+            if isinstance(reply, Done | Forgotten):
+                self._status.changed()
             self._outbox.put(client, reply)
 
     def _still_wanted(self, client: bytes, reply: Reply) -> bool:

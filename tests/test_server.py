@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -401,3 +402,64 @@ def test_a_status_is_answered_while_answers_run(wire: Wire) -> None:
         while not isinstance(reply := receive(socket), StatusReply):
             pass
         assert reply.request_id == "2"
+
+
+def test_a_status_shows_at_once_what_was_done_before_it(wire: Wire) -> None:
+    with wire.client() as client:
+        for turn in range(20):
+            client.add_stream("gate", url="scene://")
+            assert [stream.name for stream in client.status().streams] == ["yard", "gate"], turn
+            client.remove_stream("gate")
+            assert [stream.name for stream in client.status().streams] == ["yard"], turn
+
+
+def test_one_who_floods_the_daemon_keeps_nobody_waiting(wire: Wire) -> None:
+    stop = threading.Event()
+
+    def flood() -> None:
+        with raw_socket(wire) as socket:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                with contextlib.suppress(zmq.Again):
+                    socket.send(protocol.encode(Ask(request_id=str(number), question="")), zmq.NOBLOCK)
+                while socket.poll(0):
+                    socket.recv()
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        with wire.client() as client:
+            for _ in range(20):
+                began = time.monotonic()
+                assert client.ask("and I?").text == "and I?"
+                assert time.monotonic() - began < 2
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_more_events_than_one_reply_holds_are_told_reply_by_reply(wire: Wire) -> None:
+    for number in range(2500):
+        wire.server.publish("yard", "block", 0, 0, str(number))
+    with wire.client() as client:
+        wire.eventually(lambda: client.events_since(0).newest == client.events_since(0).events[0].number + 2499)
+        first = client.events_since(0)
+        assert (len(first.events), first.events[-1].number < first.newest) == (1000, True)
+        heard = client.events(wire.config.events_address, after=0, quiet_seconds=60)
+        assert [next(heard).text for _ in range(2500)] == [str(number) for number in range(2500)]
+
+
+def test_hundreds_who_are_connected_at_once_are_all_answered(wire: Wire) -> None:
+    with zmq.Context() as context:
+        sockets = []
+        for number in range(400):
+            socket = context.socket(zmq.DEALER)
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.connect(wire.config.address)
+            socket.send(protocol.encode(StatusRequest(request_id=str(number))))
+            sockets.append(socket)
+        for number, socket in enumerate(sockets):
+            assert receive(socket).request_id == str(number)
+            socket.close()
+    assert lives(wire)
