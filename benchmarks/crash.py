@@ -22,12 +22,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from camera import serve_camera
-from ledger import Erasure, Ledger
+from ledger import Erasure, Ledger, day_ago
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -51,7 +50,7 @@ SPAN_BLOCKS, SPANS_ASKED = 10, 2
 OLD_BLOCKS = 64  # more than stand in the window
 FORGOTTEN_AT_ONCE = 3
 SHOWN = 10  # of each kind of fault; --json tells all
-PAST_AGE, FADE_AGE, EXTRA_AGE = 1000, 950, 900  # days; what is dropped must be older than what fades is not
+PAST_AGE, EXTRA_AGE = 1000, 900  # days; one day fades in a life, and that is the oldest
 PATIENCE_SECONDS, DROP_SECONDS = 120.0, 20.0
 JUMPS = (86_400, -3600, 10_800, -86_400)  # seconds
 _CONFIG = """
@@ -65,6 +64,7 @@ keep_days = 0
 [server]
 address = "tcp://127.0.0.1:{port}"
 events_address = "tcp://127.0.0.1:{events_port}"
+streams_from = ["scene"]
 [log]
 level = "warning"
 [streams.yard]
@@ -72,7 +72,7 @@ url = "scene://?seed=3&busy=0.6"
 fps = 15
 gate_levels = 0
 """
-_FADE = f'fade = [{{ days = {FADE_AGE}, codec = "{FADED_BY}", tokens = 0.5 }}]'
+_FADE = f'fade = [{{ days = 0, codec = "{FADED_BY}", tokens = 0.5 }}]'
 _PAST = """
 [streams.past]
 url = "scene://?seed=5&start={day}T23:56:00&minutes=6&busy=0.6"
@@ -84,11 +84,6 @@ url = "{url}"
 fps = 5
 gate_levels = 0
 """
-
-
-def day_ago(days: int) -> date:
-    """The UTC day so many days ago."""
-    return datetime.now(UTC).date() - timedelta(days)
 
 
 class PastDay:

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,10 +92,11 @@ class Ledger:
         Events are asked for behind the status: they name every block that this has called durable.
         """
         status = client.status()
-        for event in client.events_since(self._number).events:
-            self._number = event.number
-            if event.kind == "block":
-                self._note(event)
+        while events := client.events_since(self._number).events:
+            self._number = events[-1].number
+            for event in events:
+                if event.kind == "block":
+                    self._note(event)
         durable_ids = {stream.name: stream.durable_id for stream in status.streams}
         durable = {(stream, block_id) for stream, block_id in self._pending if block_id <= durable_ids.get(stream, 0)}
         self.promised |= durable
@@ -209,6 +211,11 @@ class Ledger:
                 self.twice.setdefault(key, f"named a block of {announced.start_ns}, and names {now.info}")
             if key[0] == self._digested and key in self.found and now != before:
                 self.lost.setdefault(key, f"is another: {now}, and was {before}")
+
+
+def day_ago(days: int) -> date:
+    """The UTC day so many days ago."""
+    return datetime.now(UTC).date() - timedelta(days)
 
 
 def read_blocks(day: Path, fingerprint: bytes, known: Callable[[int], bool] = lambda _: False) -> dict[int, Found]:

@@ -21,13 +21,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 from disk import MANNERS, Disk
-from ledger import Key, Ledger, read_blocks
+from ledger import Key, Ledger, day_ago, read_blocks
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -51,7 +50,8 @@ from longwatch.retrieval.retriever import make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 
-PAST_AGE, FADE_AGE, EXTRA_AGE = 1000, 950, 900  # days
+PAST_AGE, EXTRA_AGE = 1000, 900  # days
+FADED_BY = "ecsq1"
 PATIENCE_SECONDS, FORGOTTEN_AT_ONCE = 180.0, 3
 SHOWN = 4  # of each kind; --json tells all
 _CONFIG = """
@@ -65,6 +65,7 @@ keep_days = 0
 [server]
 address = "tcp://127.0.0.1:{port}"
 events_address = "tcp://127.0.0.1:{events_port}"
+streams_from = ["scene"]
 [log]
 level = "warning"
 [streams.yard]
@@ -166,41 +167,44 @@ class Sitting:
 
 
 def live(folder: Path, ledger: Ledger, record: Record) -> list[Path]:
-    """Two sittings on a folder that is not there yet. Returns their traces."""
-    traces = [folder.parent / f"trace{number}" for number in range(2)]
-    past_day = f"{datetime.now(UTC).date() - timedelta(PAST_AGE)}"
-    fade = f'fade = [{{ days = {FADE_AGE}, codec = "ecsq1", tokens = 0.5 }}]'
-    first = Sitting(folder, fade, _PAST.format(day=past_day), traces[0], ledger, record)
-    with first.lived() as client:
-        first.until(client, lambda status: _ended(status, "past"))
-        first.until(client, lambda status: (folder / "store" / "past" / past_day / "index").exists())
-        first.until(client, lambda status: len(_of(ledger, "yard")) > 2 * FORGOTTEN_AT_ONCE)
+    """Three sittings on a folder that is not there yet. Returns their traces."""
+    traces = [folder.parent / f"trace{number}" for number in range(3)]
+    oldest = day_ago(PAST_AGE)
+    past = folder / "store" / "past" / str(oldest) / "data.mdb"
+
+    def sitting(number: int, memory: str) -> Sitting:
+        return Sitting(folder, memory, _PAST.format(day=oldest), traces[number], ledger, record)
+
+    watching = sitting(0, "")
+    with watching.lived() as client:
+        watching.until(client, lambda status: _ended(status, "past"))
+        watching.until(client, lambda status: len(_of(ledger, "yard")) > 2 * FORGOTTEN_AT_ONCE)
         keys = _of(ledger, "yard")[1 : 1 + FORGOTTEN_AT_ONCE]
-        first.forget(client, keys, _start(ledger, keys[0]), _start(ledger, keys[-1]))
-        _see_a_recording(first, client, ledger, 0)
+        watching.forget(client, keys, _start(ledger, keys[0]), _start(ledger, keys[-1]))
+        _see_a_recording(watching, client, ledger, 0)
         tail = _of(ledger, "extra")[-10:]
-        first.forget(client, tail, _start(ledger, tail[0]), None)
+        watching.forget(client, tail, _start(ledger, tail[0]), None)
         whole = [key for key in _of(ledger, "extra") if key not in tail]
-        first.forget(client, whole, None, None)
+        watching.forget(client, whole, None, None)
         client.remove_stream("extra")
-        _see_a_recording(first, client, ledger, 1)
+        _see_a_recording(watching, client, ledger, 1)
+    before = past.stat().st_size
+    fading = sitting(1, f'fade = [{{ days = 0, codec = "{FADED_BY}", tokens = 0.5 }}]')
+    with fading.lived() as client:  # as it starts, it makes an index file of the past day, and then packs this anew
+        fading.until(client, lambda status: past.stat().st_size < before and not (past.parent / "fresh").exists())
     ledger.examine()
-    sizes = {day: size for day, size in ledger.content_bytes.items() if day[0] != "past"}
-    past = {day: size for (name, day), size in ledger.content_bytes.items() if name == "past"}
-    oldest = min(past)
-    limit = sum(sizes.values()) + sum(past.values()) - past[oldest] // 2
-    dropped = ledger.days_of("past")[oldest]
-    record.erasures.append(Erasure(dropped, time.time()))
-    second = Sitting(folder, f"content_bytes = {limit}\nlow_water = 1.0", "", traces[1], ledger, record)
-    with second.lived() as client:
-        second.until(client, lambda status: not (folder / "store" / "past" / oldest).exists())
-        second.until(client, lambda status: ledger.heard_of("yard") > 10)
+    record.erasures.append(Erasure(ledger.days_of("past")[str(oldest)], time.time()))
+    limit = sum(ledger.content_bytes.values()) - ledger.content_bytes["past", str(oldest)] // 2
+    dropping = sitting(2, f"content_bytes = {limit}\nlow_water = 1.0")
+    with dropping.lived() as client:
+        dropping.until(client, lambda status: not past.parent.exists())
+        dropping.until(client, lambda status: ledger.heard_of("yard") > 10)
     return traces
 
 
 def _see_a_recording(sitting: Sitting, client: Client, ledger: Ledger, number: int) -> None:
     """Adds the stream `extra`, and waits until all of it is durable."""
-    day = datetime.now(UTC).date() - timedelta(EXTRA_AGE - 2 * number)
+    day = day_ago(EXTRA_AGE - 2 * number)
     url = f"scene://?seed={100 + number}&start={day}T23:59:50&minutes=0.3&busy=0.9"
     client.add_stream("extra", url=url, pace="fast", fps=2.0, gate_levels=0.0)
     sitting.until(client, lambda status: _ended(status, "extra"))
@@ -244,7 +248,7 @@ class Judge:
             blocks = read_blocks(day, self._fingerprint, lambda _: True)
             there |= {(stream, block_id): block for block_id, block in blocks.items()}
             codecs = {block.codec for block in blocks.values() if not block.info.gap}
-            if "ecsq1" in codecs and len(codecs) > 1:
+            if FADED_BY in codecs and len(codecs) > 1:
                 yield "half_faded", f"{stream} {day.name} is packed with {sorted(codecs)}"
             yield from self._judge_index(Partition(day, MemoryConfig().map_bytes))
         yield from self._judge_blocks(there.keys(), moment)
