@@ -25,7 +25,7 @@ _SOURCE = r"""
 static volatile long *ahead;
 
 __attribute__((constructor)) static void begin(void) {
-    const char *name = getenv("SHIFTED_CLOCK");
+    const char *name = getenv("FAKETIME_AHEAD");
     int file = name ? open(name, O_RDONLY) : -1;
     if (file < 0) return;
     void *mapped = mmap(0, sizeof(long), PROT_READ, MAP_SHARED, file, 0);
@@ -71,8 +71,8 @@ class ShiftedClock:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of a process that is to see this clock."""
-        return {**os.environ, "LD_PRELOAD": str(self._library), "SHIFTED_CLOCK": str(self._file)}
+        """Of a process that is to see this clock. (A capture process is handed FAKETIME… on, and little else.)"""
+        return {**os.environ, "LD_PRELOAD": str(self._library), "FAKETIME_AHEAD": str(self._file)}
 
     def shift(self, seconds: int) -> None:
         """From now on the clock is so far ahead of the true one, or behind it."""
