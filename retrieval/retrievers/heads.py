@@ -21,10 +21,10 @@ from ..timespan import Span
 
 _FOUND_A_CANDIDATE = 3  # sub-vectors of each token and head
 _TOKENS_SET_APART = 8
-_TOKENS_RANKED = 256  # of a question that has more
-# In one step: tokens searched for, and scored against the candidates' keys. Few questions have more.
-_TOKENS_SEARCHED, _FEW_TOKENS, _SEARCHED_AT_ONCE = 64, 8, 8_000_000  # the last is tokens times blocks
-_TOKENS_SCORED = 64
+_TOKENS_RANKED = 128  # of a question that has more
+_TOKENS_SCORED = 64  # against the candidates' keys, in one step
+# Tokens searched for in one step: fewer in a large index, as each looks at every block of an open day.
+_MOST_SEARCHED, _FEWEST_SEARCHED, _SEARCHED_TIMES_BLOCKS = 32, 8, 250_000
 
 
 class HeadsRetriever:
@@ -58,10 +58,13 @@ class HeadsRetriever:
             candidates = [info for info in self.index.infos(span) if info.block_id not in exclude]
         else:
             found = yield from self._search(asked, blank, span, len(exclude))
+            yield
             candidates = self.index.by_id(_named(found, exclude)[: self._config.candidates])
+            yield
         candidates, keys = yield from self._readable(candidates)
         if not candidates:
             return []
+        yield
         known = {info.block_id for info in candidates}.union(exclude)
         beyond = [_beyond(some, known) for some in found[:2]]
         lift = yield from _lift(asked, blank, keys, beyond)
@@ -105,7 +108,8 @@ class HeadsRetriever:
     def _nearest(self, questions: Sequence[Tensor], wide: int, span: Span | None) -> Steps[list[list[Found]]]:
         """So many to each token of each question, for each head in turn."""
         scaled = torch.cat(list(questions), 1) * questions[0].shape[-1] ** -0.5
-        at_once = min(_TOKENS_SEARCHED, max(_FEW_TOKENS, _SEARCHED_AT_ONCE // max(1, self.index.count(span))))
+        within = _SEARCHED_TIMES_BLOCKS // max(1, self.index.count(span))
+        at_once = min(_MOST_SEARCHED, max(_FEWEST_SEARCHED, within))
         of_pieces: list[list[Found]] = []
         for piece in scaled.split(at_once, 1):
             if of_pieces:
