@@ -53,7 +53,7 @@ class Door:
         self._file = _file_of(address)
         self._lock = None if self._file is None else _lock(self._file, address, key)
         self._listener: socket.socket | None = None
-        self._shut = False
+        self._shut = self._told = False
         self.monitor = self._monitor()
         socket_.setsockopt(zmq.IPV6, "[" in address)
         socket_.setsockopt(zmq.BACKLOG, backlog)
@@ -97,7 +97,9 @@ class Door:
                 self._listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _DROP_PROGRAM)
             self._shut = True
         except OSError as exc:
-            _log.error("a door cannot be shut", address=self.address, error=str(exc))
+            if not self._told:
+                _log.error("a door cannot be shut", address=self.address, error=str(exc))
+            self._told = True
         return self._shut
 
     def open(self) -> bool:

@@ -27,7 +27,7 @@ from .answers import Answers, Key
 from .capture.address import kind_of
 from .capture.settings import SourceConfig
 from .config import DaemonConfig, convert
-from .errors import DaemonError, NotAllowed, StreamExists, StreamUnknown
+from .errors import DaemonError, StreamExists, StreamUnknown
 from .figures import Figures
 from .housekeeping import Housekeeping
 from .inbox import Inbox
@@ -171,12 +171,7 @@ class Engine:
     def add_stream(self, request: StreamsAdd, emit: Emit) -> None:
         """See `Service.add_stream`."""
         config = convert(request.source, SourceConfig, f"stream {request.name}")
-        allowed = self._config.server.kinds_to_add
-        if kind_of(config.url) not in allowed:
-            raise NotAllowed(
-                f"streams are added from {', '.join(allowed)} here, not from a {kind_of(config.url)};"
-                " server.streams_from says which"
-            )
+        self._config.server.check_kind(kind_of(config.url))
         self._orders.put(AddStream(self, request, config, emit))
 
     def remove_stream(self, request: StreamsRemove, emit: Emit) -> None:

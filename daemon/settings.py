@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from .errors import NotAllowed
 from .protocol import DEFAULT_ADDRESS, DEFAULT_EVENTS_ADDRESS
 
 SourceKind = Literal["network", "scene", "file", "webcam"]
@@ -37,8 +38,15 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     client_queue_bytes: Annotated[int, Meta(ge=1 << 16)] = 8 << 20
     all_queues_bytes: Annotated[int, Meta(ge=1 << 16)] = 64 << 20
 
-    @property
-    def kinds_to_add(self) -> list[SourceKind]:
-        """The kinds of address that `streams add` may name."""
-        every: list[SourceKind] = ["network", "scene"] if self.keys_folder else ["network", "scene", "file", "webcam"]
-        return self.streams_from or every
+    def check_kind(self, kind: str) -> None:
+        """Whether `streams add` may name an address of this kind.
+
+        Raises:
+            NotAllowed: it may not; the sentence says which it may.
+        """
+        every = ["network", "scene"] if self.keys_folder else ["network", "scene", "file", "webcam"]
+        allowed = [str(each) for each in self.streams_from] or every
+        if kind not in allowed:
+            raise NotAllowed(
+                f"streams are added from {', '.join(allowed)} here, not from a {kind}; server.streams_from says which"
+            )

@@ -124,6 +124,8 @@ def test_times_are_those_of_the_stream_s_zone_unless_another_is_named(wire: Wire
         (["status", "--keys", "nowhere"], 2, "nowhere: holds no readable client.key_secret and server.key"),
         (["streams", "remove", "garden"], 4, "no stream garden"),
         (["streams", "add", "No!", "x"], 4, "the message is wrong: Expected `str` matching regex"),
+        (["keys", "k", "--role", "king"], 2, "--role: king is neither ask nor manage"),
+        (["status", "--address", "ipc:///nowhere/socket"], 3, "no daemon answers at ipc:///nowhere/socket"),
         (["validate", "none.toml"], 2, "none.toml: No such file or directory"),
         (["ask", "who?", "--pictures", "/proc/nowhere"], 2, "/proc/nowhere: pictures cannot be saved"),
     ],
@@ -160,6 +162,18 @@ def test_streams_are_added_shown_and_removed_and_addresses_are_no_markup(wire: W
     assert run(wire, tmp_path, "streams", "remove", "clip")[0] == 0
     code, out, _ = run(wire, tmp_path, "status", "--json")
     assert (code, [stream["name"] for stream in json.loads(out)["streams"]]) == (0, ["yard"])
+
+
+def test_keys_are_made_with_a_role_which_those_that_are_there_keep(wire: Wire, tmp_path: Path) -> None:
+    assert run(wire, tmp_path, "keys", "k", "--role", "ask")[0] == 0
+    code, out, _ = run(wire, tmp_path, "keys", "k", "--clients", "2", "--role", "manage")
+    assert (code, out.splitlines()[:2]) == (
+        0,
+        [
+            "k/client-1: for a client, who uses it with --keys and may ask",
+            "k/client-2: for a client, who uses it with --keys and may ask and manage",
+        ],
+    )
 
 
 def test_chat_answers_line_by_line_until_an_empty_one(wire: Wire, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from longwatch.clients import Client, keys
 from longwatch.clients.errors import BadAddress, BadKeys, ClientError, ClientTimeout, DaemonUnreachable, Refused
-from longwatch.daemon.errors import ConfigError
+from longwatch.daemon.errors import ConfigError, NotAllowed
 from longwatch.daemon.reach import reach
 from longwatch.daemon.server import Server
 from longwatch.daemon.settings import ServerConfig
@@ -179,14 +179,18 @@ def test_a_client_finds_a_daemon_that_was_started_without_a_runtime_folder(
 @pytest.mark.parametrize(
     ("given", "keys_folder", "kinds"),
     [
-        ([], "", {"network", "scene", "file", "webcam"}),
-        ([], "keys", {"network", "scene"}),
-        (["scene"], "keys", {"scene"}),
-        (["file"], "", {"file"}),
+        ([], "", "network scene file webcam"),
+        ([], "keys", "network scene"),
+        (["scene"], "keys", "scene"),
+        (["file"], "", "file"),
     ],
 )
 def test_a_daemon_with_keys_adds_streams_from_no_files_unless_told(
-    given: list[str], keys_folder: str, kinds: set[str]
+    given: list[str], keys_folder: str, kinds: str
 ) -> None:
     config = ServerConfig(streams_from=given, keys_folder=keys_folder)  # type: ignore[arg-type]
-    assert set(config.kinds_to_add) == kinds
+    for kind in kinds.split():
+        config.check_kind(kind)
+    for kind in {"network", "scene", "file", "webcam"}.difference(kinds.split()):
+        with pytest.raises(NotAllowed, match=f"from {kinds.replace(' ', ', ')} here, not from a {kind};"):
+            config.check_kind(kind)
