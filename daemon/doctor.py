@@ -19,9 +19,11 @@ import psutil
 from rich.console import Console
 from rich.progress import Progress
 
+from ..memory.book import FOLDER, Book
 from ..memory.errors import StorageError
-from ..memory.examine import examine
-from ..memory.folder import day_files, take_folder
+from ..memory.examine import examine, ids_twice
+from ..memory.folder import broken_files, day_files, stream_folders, take_folder
+from ..memory.pages import check_pages
 from ..retrieval.errors import RetrievalError
 from .config import DaemonConfig, load_config
 from .errors import DaemonError
@@ -93,13 +95,35 @@ def examine_memory(
         free = shutil.disk_usage(folder).free
         state: Literal["ok", "note"] = "ok" if free > _SCARCE_BYTES else "note"
         yield Finding("memory", state, f"{folder}: {free >> 20} MiB of the disk are free")
+        yield from _examine_book(folder)
         files = day_files(folder)
+        days = []
         for done, file in enumerate(files):
             told(done, len(files))
             day = examine(file, fingerprint, config.memory.map_bytes, repair=repair)
+            days.append(day)
             yield Finding("memory", "ok" if day.healthy else "bad", str(day))
+        yield from (Finding("memory", "bad", sentence) for sentence in ids_twice(days))
+    except StorageError as exc:
+        yield Finding("memory", "bad", str(exc))
     finally:
         os.close(lock)
+
+
+def _examine_book(folder: Path) -> Iterator[Finding]:
+    """What the store remembers beside its days, and what is left of broken ones."""
+    data = folder / FOLDER / "data.mdb"
+    if data.exists():
+        check_pages(data)
+        book = Book(folder)
+        promised = book.erasures()
+        book.close()
+        if promised:
+            yield Finding("memory", "note", f"{len(promised)} times are still to be erased; the next start does it")
+    for stream in stream_folders(folder):
+        for file in broken_files(folder, stream):
+            what = f"{file} was set aside: nothing of it is found; longwatch forget deletes it with its day"
+            yield Finding("memory", "note", what)
 
 
 def main() -> None:

@@ -7,19 +7,24 @@ one may take its reader down.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import signal
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .errors import FingerprintMismatch, StorageError
+from .errors import BrokenFile, CorruptBlock, FingerprintMismatch, StorageError
 from .folder import set_aside
 from .partition import Partition
 from .record import read_record
 
 _SHOWN = 3
+_BROKEN, _UNREAD = 3, 4
+_BY_THE_FILE = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)  # and not, say, by who ran out of memory
 
 
 class Day(NamedTuple):
@@ -29,7 +34,9 @@ class Day(NamedTuple):
         blocks: how many are whole.
         damaged: block ids, and what is wrong with each.
         foreign: blocks that another model made.
-        broken: why the file cannot be read at all, or empty.
+        ids: the first and the last of each run of ids that it holds.
+        broken: why the file is not what LMDB left there, or empty.
+        unread: why it could not be examined, which says nothing of what it holds, or empty.
         repaired: what was done about it, or empty.
     """
 
@@ -38,17 +45,20 @@ class Day(NamedTuple):
     blocks: int
     damaged: dict[int, str]
     foreign: int = 0
+    ids: tuple[tuple[int, int], ...] = ()
     broken: str = ""
+    unread: str = ""
     repaired: str = ""
 
     @property
     def healthy(self) -> bool:
         """Whether nothing is wrong, or nothing is any more."""
-        return bool(self.repaired) or not (self.damaged or self.foreign or self.broken)
+        return bool(self.repaired) or not (self.damaged or self.foreign or self.broken or self.unread)
 
     def __str__(self) -> str:
         """One sentence."""
         found = f"the file cannot be read ({self.broken})" if self.broken else f"{self.blocks} blocks are whole"
+        found = f"not examined, and left as it is ({self.unread})" if self.unread else found
         if self.damaged:
             some = "; ".join(f"block {i}: {why}" for i, why in list(self.damaged.items())[:_SHOWN])
             more = f" and {len(self.damaged) - _SHOWN} more" if len(self.damaged) > _SHOWN else ""
@@ -64,7 +74,7 @@ def examine(file: Path, fingerprint: str, map_bytes: int, *, repair: bool) -> Da
     Args:
         fingerprint: hex digest of the model whose blocks belong here.
         map_bytes: as in `MemoryConfig`.
-        repair: remove what is damaged; a file that cannot be read is set aside as `data.mdb.broken-TIME`.
+        repair: remove what is damaged; a file that is proven to be broken is set aside as `data.mdb.broken-TIME`.
     """
     stream, day = file.parts[-3:-1]
     command = [sys.executable, "-P", "-m", "longwatch.memory.examine", str(file), fingerprint, str(map_bytes)]
@@ -72,14 +82,36 @@ def examine(file: Path, fingerprint: str, map_bytes: int, *, repair: bool) -> Da
     if done.returncode == 0:
         found = json.loads(done.stdout)
         damaged = {int(block_id): why for block_id, why in found["damaged"].items()}
-        return Day(stream, day, **{**found, "damaged": damaged})
+        ids = tuple((first, last) for first, last in found["ids"])
+        return Day(stream, day, **{**found, "damaged": damaged, "ids": ids})
+    said = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no reason given"
+    broken = said if done.returncode == _BROKEN else ""
     if done.returncode < 0:
-        broken = f"reading it ended in {signal.Signals(-done.returncode).name}"
-    else:
-        broken = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no reason given"
+        said = f"reading it ended in {signal.Signals(-done.returncode).name}"
+        broken = said if -done.returncode in _BY_THE_FILE else ""
+    if not broken:
+        return Day(stream, day, 0, {}, unread=said)
     if not repair:
         return Day(stream, day, 0, {}, broken=broken)
     return Day(stream, day, 0, {}, broken=broken, repaired=f"set aside as {set_aside(file).name}")
+
+
+def ids_twice(days: Sequence[Day]) -> list[str]:
+    """A sentence for every two days of a stream that hold the same ids."""
+    same: Counter[tuple[str, str, str]] = Counter()
+    reach, reaches, of = -1, "", ""
+    for stream, first, last, day in sorted((each.stream, *run, each.day) for each in days for run in each.ids):
+        if stream != of:
+            reach, of = -1, stream
+        if first <= reach:
+            same[stream, min(reaches, day), max(reaches, day)] += min(last, reach) - first + 1
+        if last > reach:
+            reach, reaches = last, day
+    return [
+        f"{stream}: {one} and {other} both hold {count} ids, so that blocks of one are taken for the other's; "
+        f"forget one of these days (longwatch forget --stream {stream} --from DAY --to DAY)"
+        for (stream, one, other), count in same.items()
+    ]
 
 
 def _examine_here(file: Path, fingerprint: str, map_bytes: int, repair: bool) -> dict[str, Any]:
@@ -94,17 +126,31 @@ def _examine_here(file: Path, fingerprint: str, map_bytes: int, repair: bool) ->
             foreign += 1
 
     damage = partition.damage(check)
-    whole = sum(block_id not in damage for block_id in partition.ids())
+    ids = partition.ids()
+    whole = sum(block_id not in damage for block_id in ids)
     repaired = ""
     if repair and damage:
         partition.repair(damage)
         repaired = "what was damaged is removed"
     said = {i: ", ".join(f"{name}: {why}" for name, why in wrong.items()) for i, wrong in sorted(damage.items())}
-    return {"blocks": whole - foreign, "damaged": said, "foreign": foreign, "repaired": repaired}
+    return {
+        "blocks": whole - foreign,
+        "damaged": said,
+        "foreign": foreign,
+        "ids": _runs(ids),
+        "repaired": repaired,
+    }
+
+
+def _runs(ids: list[int]) -> list[tuple[int, int]]:
+    """Rising ids as the first and the last of each run."""
+    begins = [block_id for before, block_id in itertools.pairwise([-1, *ids]) if block_id != before + 1]
+    ends = [block_id for block_id, after in itertools.pairwise([*ids, -1]) if after != block_id + 1]
+    return list(zip(begins, ends, strict=True))
 
 
 def main() -> None:
-    """Prints what was found as JSON; exit code 1 where the file cannot be read."""
+    """Prints what was found as JSON; exit code 3 where the file is proven to be broken, 4 where it cannot be read."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("fingerprint")
@@ -115,7 +161,7 @@ def main() -> None:
         print(json.dumps(_examine_here(options.file, options.fingerprint, options.map_bytes, options.repair)))
     except StorageError as exc:
         print(exc, file=sys.stderr)
-        sys.exit(1)
+        sys.exit(_BROKEN if isinstance(exc, BrokenFile | CorruptBlock) else _UNREAD)
 
 
 if __name__ == "__main__":

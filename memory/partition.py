@@ -31,7 +31,7 @@ from torch import Tensor
 
 from .block import BlockInfo
 from .book import Erasure
-from .errors import BlockNotFound, CorruptBlock, StorageError, StoreUnreadable, StoreUnwritable
+from .errors import BlockNotFound, BrokenFile, CorruptBlock, StorageError, StoreUnreadable, StoreUnwritable
 from .folder import day_span, sync_folder
 from .pages import check_pages
 from .record import seal, unseal
@@ -100,6 +100,8 @@ class Partition:
             check_pages(self._data)
             try:
                 self.stamp = self._read_stamp()
+            except CorruptBlock as exc:
+                raise BrokenFile(str(exc)) from exc
             except StorageError as exc:
                 raise StoreUnreadable(
                     f"{exc}; it is left as it is; make it readable to this user and start again"
