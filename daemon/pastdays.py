@@ -17,7 +17,7 @@ from .signatures import Signatures
 
 
 class PastDays:
-    """Every day but the newest has an index file beside its data, made again wherever it does not fit them.
+    """Every day but the one that is written has an index file beside its data, made again where it does not fit them.
 
     Belongs to the thread that the index belongs to; a file of a day that has just ended is made beside all else.
     """
@@ -32,13 +32,13 @@ class PastDays:
 
     def restore(self) -> None:
         """Fills the index: past days without their vectors, the newest from its data."""
-        partitions = self._tiers.store.partitions(self._stream)
-        for partition in partitions[:-1]:
+        past, written = self._days()
+        for partition in past:
             self._looked_at[partition] = partition.stamp
             day = self._from_file(partition)
             if day.count:
                 self._index.take(day)
-        for info, signature in self._signatures(partitions[-1:]):
+        for info, signature in self._signatures(written):
             self._index.add(info, self._retriever.parts(signature))
 
     def keep(self) -> None:
@@ -48,7 +48,7 @@ class PastDays:
         made, self._made = self._made, None
         if made is not None:
             self._index.replace(made)
-        past = self._tiers.store.partitions(self._stream)[:-1]
+        past, _ = self._days()
         self._looked_at = {day: stamp for day, stamp in self._looked_at.items() if day in past}
         for partition in past:
             if self._looked_at.get(partition) != partition.stamp:
@@ -61,6 +61,12 @@ class PastDays:
         """Waits for a file that is being made."""
         if self._maker is not None:
             self._maker.join()
+
+    def _days(self) -> tuple[list[Partition], list[Partition]]:
+        """Those that are over, and the one that is written now: it has the newest block, whatever the clock says."""
+        days = self._tiers.store.partitions(self._stream)
+        newest = max((day.last_id for day in days), default=0)
+        return [day for day in days if day.last_id < newest], [day for day in days if day.last_id == newest]
 
     def _from_file(self, partition: Partition) -> ClosedDay | Day:
         """The day as its file has it, or where that does not fit, from its data."""

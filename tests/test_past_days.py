@@ -295,3 +295,17 @@ def test_a_daemon_answers_alike_with_index_files_and_without_and_forgets_from_th
         daemon.start()
         assert daemon.client.status().streams[0].blocks == blocks - gone
         assert file.stat().st_size < len(old)
+
+
+def test_the_day_that_is_written_has_no_file_even_if_its_clock_was_set_back(tmp_path: Path) -> None:
+    with memory(tmp_path) as ahead:
+        ahead.write(2 * A_DAY + 1, 2 * A_DAY + 5)  # on the third day, and then on the first again
+        for number in range(2 * A_DAY + 6, 2 * A_DAY + 9):
+            keys = keys_of(number)
+            start_ns = MORNING_NS + number * 1_000_000_000
+            ahead.tiers.spill("yard", block_of(number, start_ns, keys, LAYOUT.signatures(keys[None])[0]))
+    with memory(tmp_path) as again:
+        assert len(again.retriever.index) == 8
+        again.past_days.keep()
+        again.past_days.stop()
+    assert [file.parent.name for file in index_files(tmp_path)] == ["2026-03-04"]
