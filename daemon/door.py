@@ -63,6 +63,8 @@ class Door:
             socket_.bind(address)
         except zmq.ZMQError as exc:
             self.close()
+            if self._lock is not None:
+                os.close(self._lock)
             raise ConfigError(f"{key}: {address} cannot be bound: {zmq.strerror(exc.errno or 0)}") from exc
         self.look()
 
