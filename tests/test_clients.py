@@ -13,15 +13,18 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from longwatch.clients import Client, pictures
 from longwatch.clients.errors import BadAddress, BadFolder, BadKeys, BadTime, ClientTimeout
+from longwatch.clients.report import status_lines
 from longwatch.clients.when import SECOND_NS, clock, parse_span, parse_time, parse_zone
 from longwatch.daemon.demo import free_ports
+from longwatch.daemon.protocol import DayDropping
 
-from .wire import MARCH_2_NS, Wire, answer_end, running
+from .wire import MARCH_2_NS, Wire, answer_end, running, status_reply
 
 NOW_NS = MARCH_2_NS + 3600 * SECOND_NS  # 11:00, the newest time that the yard has seen
 
@@ -303,3 +306,11 @@ def test_pictures_that_cannot_be_saved_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadFolder, match="pictures cannot be saved"):
         pictures.save(answer_end("1", "yes"), tmp_path / "file")
+
+
+def test_a_day_that_will_be_forgotten_is_named_with_its_hour_and_reason() -> None:
+    dropping = [DayDropping(stream="yard", day="2026-02-01", reason="memory.keep_days: too old", at_ns=NOW_NS)]
+    found = msgspec.structs.replace(status_reply("1", {}), dropping=dropping)
+    assert status_lines(found)[-1] == (
+        f"yard 2026-02-01 will be forgotten, not before {clock(NOW_NS)} UTC (memory.keep_days: too old)"
+    )

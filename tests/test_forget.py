@@ -79,3 +79,15 @@ def test_forgetting_says_what_it_cannot_do(daemon: DaemonProcess) -> None:
     with pytest.raises(Refused, match="no stream garden"):
         daemon.client.forget("garden", None, TEN_NS)
     assert daemon.client.forget("yard", TEN_NS + 3600 * SECOND_NS, None) == 0
+
+
+def test_a_forgotten_tail_of_a_recording_is_not_seen_again_at_the_next_start(daemon: DaemonProcess) -> None:
+    before = daemon.client.status().streams[0]
+    since_ns = TEN_NS + 120 * SECOND_NS
+    forgotten = daemon.client.forget("yard", since_ns, None)
+    assert 0 < forgotten < before.blocks
+    daemon.stop()
+    daemon.start()
+    (again,) = daemon.wait(lambda s: s.streams[0].state == "ended" and not s.queued_blocks).streams
+    assert again.blocks == before.blocks - forgotten
+    assert not daemon.client.ask("what was there?", since_ns=since_ns + SECOND_NS).evidence
