@@ -111,8 +111,10 @@ def status_lines(found: StatusReply) -> list[str]:
     ]
     if found.damaged_blocks:
         lines.append(f"{found.damaged_blocks} blocks are damaged and left out of answers; the daemon's log names them")
-    for each in found.dropping:
-        lines.append(f"{each.stream} {each.day} will be forgotten, not before {clock(each.at_ns)} UTC ({each.reason})")
+    lines += (
+        f"{each.stream} {each.day} will be forgotten, not before {clock(each.at_ns)} UTC ({each.reason})"
+        for each in found.dropping
+    )
     return [*lines, f"store: {found.store_error}"] if found.store_error else lines
 
 
