@@ -80,6 +80,14 @@ class Answers:
                 waits_for.on_done(self._on_ready)
         return True
 
+    def refuse_all(self, exc: Exception) -> None:
+        """Ends those under way, when no step will be made any more."""
+        with self._lock:
+            answers, self._answers = self._answers, {}
+            self._last_turns.clear()
+        for key, answer in answers.items():
+            answer.emit(refusal(key[1], exc, "the answer"))
+
     def _may_go_on(self, key: Key) -> bool:
         waits_for = self._waiting.get(key)
         return waits_for is None or waits_for.over or self._answers[key].cancelled

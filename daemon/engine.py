@@ -27,7 +27,7 @@ from .answers import Answers, Key
 from .capture.address import kind_of
 from .capture.settings import SourceConfig
 from .config import DaemonConfig, convert
-from .errors import DaemonError, StreamExists, StreamUnknown
+from .errors import DaemonError, Stopping, StreamExists, StreamUnknown
 from .figures import Figures
 from .housekeeping import Housekeeping
 from .inbox import Inbox
@@ -115,6 +115,9 @@ class Engine:
         self._something_to_do.set()
         if self._thread.ident is not None:
             self._thread.join(timeout=30)
+        stopping = Stopping("the daemon is stopping; ask again when it runs")
+        self._orders.refuse_all(stopping)
+        self._answers.refuse_all(stopping)
         self._figures.stop()
         self._housekeeping.stop()
         for stream in self._streams.values():

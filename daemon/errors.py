@@ -10,6 +10,7 @@ DaemonError
 ├── DeviceFull        the device has no memory left for a piece of work
 ├── Busy              too many questions or orders at once
 ├── NotAllowed        who asks may not do this
+├── Stopping          the daemon ends before this is done
 └── BadMessage        bytes on the socket that are no message of ours
 """
 
@@ -72,6 +73,12 @@ class NotAllowed(DaemonError):
     """Who asks may not do this."""
 
     code = "not_allowed"
+
+
+class Stopping(DaemonError):
+    """The daemon ends before this is done."""
+
+    code = "stopping"
 
 
 class BadMessage(DaemonError):

@@ -82,6 +82,12 @@ class Orders:
             self._finish(order)
         return True
 
+    def refuse_all(self, exc: Exception) -> None:
+        """Answers what still waits, when it will not be carried out any more."""
+        while self._waiting:
+            order = self._waiting.popleft()
+            self._answer(order, refusal(order.request_id, exc, "the order"))
+
     def _finish(self, order: Order) -> None:
         try:
             reply = order.finish()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from longwatch.daemon.errors import Busy, StreamUnknown
+from longwatch.daemon.errors import Busy, Stopping, StreamUnknown
 from longwatch.daemon.orders import Order, Orders
 from longwatch.daemon.protocol import Done, ErrorReply, Reply
 from longwatch.memory.errors import StoreUnwritable
@@ -101,3 +101,13 @@ def test_more_orders_than_can_be_carried_out_are_refused_until_some_are_done() -
     while orders.run_next():
         pass
     assert len(replies) == 65
+
+
+def test_orders_that_wait_when_the_daemon_stops_are_told_so() -> None:
+    replies: list[Reply] = []
+    orders = Orders(lambda: None)
+    orders.put(Plain(replies.append))
+    orders.put(Plain(replies.append))
+    orders.refuse_all(Stopping("the daemon is stopping"))
+    assert replies == [ErrorReply(request_id="1", code="stopping", message="the daemon is stopping")] * 2
+    assert not orders.run_next()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from longwatch.clients import Client
+from longwatch.clients.errors import Refused
 from longwatch.daemon.main import _supervise
 
 from .daemon_process import DaemonProcess
@@ -51,6 +55,23 @@ def test_a_daemon_under_nohup_does_not_end_with_its_terminal(tmp_path: Path) -> 
         with pytest.raises(subprocess.TimeoutExpired):
             daemon.stop(signal.SIGHUP, timeout_seconds=2)
         assert daemon.client.status().streams
+
+
+def test_who_waits_for_an_answer_is_told_that_the_daemon_stops(tmp_path: Path) -> None:
+    with DaemonProcess(tmp_path, YARD) as daemon:
+        daemon.wait(lambda status: status.streams[0].blocks > 0)
+        begun = threading.Event()
+        with ThreadPoolExecutor() as pool:
+            waits = pool.submit(_ask_at_length, daemon.client, begun)
+            assert begun.wait(30)
+            assert daemon.stop() == 0
+            with pytest.raises(Refused, match="the daemon is stopping"):
+                waits.result(60)
+
+
+def _ask_at_length(client: Client, begun: threading.Event) -> None:
+    for _ in client.ask_stream("what happened?", temperature=5.0, max_tokens=4096):
+        begun.set()
 
 
 class Failing:
