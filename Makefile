@@ -44,6 +44,8 @@ bench: install
 	@$(BIN)/python benchmarks/start.py --days 30
 	@$(BIN)/python benchmarks/soak.py --hours 24
 	@$(BIN)/python benchmarks/crash.py --kills 200
+	@$(BIN)/python benchmarks/powerloss.py
+	@$(BIN)/python benchmarks/load.py
 	@$(BIN)/python benchmarks/world.py
 
 clean:
