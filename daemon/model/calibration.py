@@ -72,8 +72,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         """
         new = file.with_suffix(".new")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with new.open("wb") as out:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with open(new, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
                 out.write(msgspec.json.format(msgspec.json.encode(self)) + b"\n")
                 out.flush()
                 os.fsync(out.fileno())
