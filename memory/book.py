@@ -64,6 +64,7 @@ class Book:
         self._folder = store_folder / FOLDER
         self._lock = threading.Lock()
         self._env: lmdb.Environment | None = None
+        self._closed = False
         self._tables: dict[str, lmdb._Database] = {}
         self.set_aside = ""
         data = self._folder / "data.mdb"
@@ -161,6 +162,7 @@ class Book:
     def close(self) -> None:
         """Unmaps the file."""
         with self._lock:
+            self._closed = True
             if self._env is not None:
                 self._env.close()
                 self._env = None
@@ -214,6 +216,8 @@ class Book:
                 raise StoreUnwritable(f"{self._folder} cannot take more: {exc}; make room on the disk") from exc
 
     def _open(self) -> lmdb.Environment:
+        if self._closed:  # the folder may be another process's by now
+            raise StoreUnwritable(f"{self._folder} is closed")
         if self._env is None:
             is_new = not (self._folder / "data.mdb").exists()
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from .partition import Partition
 from .writer import Writer
 
 _LATEST_NS = 2**63 - 1
+_CLOSE_SECONDS = 60.0
 _Span = tuple[str, int, int]
 
 
@@ -93,6 +94,10 @@ class Eraser:
                 self._pending.pop(erasure.number, None)
                 self._in_hand.discard(erasure.number)
                 return sorted(self._erased.pop(erasure.number, set()))
+
+    def close(self) -> None:
+        """Waits a while for an erasure under way, and begins no more; the next life goes on with what is left."""
+        self._working.acquire(timeout=_CLOSE_SECONDS)
 
     def carry_out_rest(self) -> dict[str, list[int]]:
         """Tries again whatever failed before. Returns the ids that are gone now, by stream; `error` tells the rest."""

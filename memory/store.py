@@ -306,6 +306,7 @@ class Store:
             self.flush()
             self._ids.settle()
         finally:
+            self._eraser.close()
             self._writer.close()
             self._days.close()
             self.book.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -90,16 +90,15 @@ def test_where_the_book_is_lost_ids_leap_over_what_it_may_have_known(tmp_path: P
 def test_a_book_that_takes_no_more_is_said_and_tried_again(tmp_path: Path) -> None:
     book = Book(tmp_path)
     ids = Ids(book, {"yard": 3})
-    data = tmp_path / FOLDER / "data.mdb"
-    book.close()
-    data.rename(tmp_path / "elsewhere")
-    data.mkdir()
-    assert not ids.has("yard", 1)
-    assert "cannot take more" in ids.error
-    with pytest.raises(StoreUnwritable):
-        ids.next("yard")
-    os.rmdir(data)
-    (tmp_path / "elsewhere").rename(data)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # as a full disk
+    try:
+        assert not ids.has("yard", 1)
+        assert "cannot take more" in ids.error
+        with pytest.raises(StoreUnwritable):
+            ids.next("yard")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert ids.next("yard") == 4
     assert ids.error == ""
     assert ids.has("yard", 64)
