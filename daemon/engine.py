@@ -27,7 +27,7 @@ from .answers import Answers, Key
 from .capture.address import kind_of
 from .capture.settings import SourceConfig
 from .config import DaemonConfig, convert
-from .errors import DaemonError, Stopping, StreamExists, StreamUnknown
+from .errors import DaemonError, DeviceFull, Stopping, StreamExists, StreamUnknown
 from .figures import Figures
 from .housekeeping import Housekeeping
 from .inbox import Inbox
@@ -292,13 +292,9 @@ class Engine:
             stream = self._streams[self._turns[-1]]
             try:
                 if stream.step():
-                    stream.encode_error = ""
                     return True
-            except StorageError as exc:
-                if stream.encode_error != str(exc):
-                    _log.error("block not kept", stream=stream.name, error=str(exc))
-                stream.encode_error = str(exc)
-                return True
+            except (StorageError, DeviceFull) as exc:
+                stream.note_error(str(exc))
         return False
 
     def _forget(self, name: str, block_ids: list[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from .capture.absent import AbsentSource
@@ -10,6 +11,7 @@ from .capture.address import kind_of
 from .capture.child import CaptureChild
 from .capture.message import Message
 from .capture.settings import SourceConfig
+from .capture.source import says_start
 from .log import get_logger
 from .waiting import Waiting
 
@@ -23,6 +25,7 @@ class Inbox:
 
     Args:
         watched: whether frames are to be read; else nothing ever comes.
+        start_ns: of a file or scene, if the configuration says none (see `first_read_ns`).
         on_message: called from the feeder after each message.
         on_state: called from the feeder with the newest frame's time and what changed, in words.
 
@@ -31,10 +34,18 @@ class Inbox:
     """
 
     def __init__(
-        self, name: str, config: SourceConfig, *, watched: bool, on_message: Callable[[], None], on_state: OnState
+        self,
+        name: str,
+        config: SourceConfig,
+        *,
+        watched: bool,
+        start_ns: int | None = None,
+        on_message: Callable[[], None],
+        on_state: OnState,
     ) -> None:
-        self.child: CaptureChild | AbsentSource = CaptureChild(config) if watched else AbsentSource()
+        self.child: CaptureChild | AbsentSource = CaptureChild(config, start_ns=start_ns) if watched else AbsentSource()
         self.resumes = kind_of(config.url) in ("file", "scene")  # a restart goes on where it was left
+        self._lives_on = kind_of(config.url) == "scene" and config.pace == "real" and not says_start(config)
         self.waits = self.resumes and config.pace == "fast"  # it follows no clock
         self._name, self._watched = name, watched
         self._on_message, self._on_state = on_message, on_state
@@ -47,6 +58,14 @@ class Inbox:
     def alive(self) -> bool:
         """Whether the feeder does its work, has not begun yet, or has none left."""
         return not self._begun or self._feeder.is_alive() or self.child.over
+
+    def go_on_behind(self, utc_ns: int) -> None:
+        """Before the start: what a file or scene shows up to this time is in memory.
+
+        A scene at real pace that nobody gave a start is like a camera: while nobody watched, it went on.
+        """
+        if self.resumes and isinstance(self.child, CaptureChild):
+            self.child.go_on_behind(time.time_ns() if self._lives_on else utc_ns)
 
     def start(self) -> None:
         """Begins to take in, or begins again where the feeder has died."""

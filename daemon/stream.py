@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
 import msgspec
@@ -19,17 +22,22 @@ from .capture.address import mask_credentials
 from .capture.message import Ended, Failed, Frame, Gap, Message, Still
 from .capture.settings import SourceConfig
 from .capture.stamp import SECOND_NS
+from .errors import DeviceFull
+from .first_read import first_read_ns
 from .hole import Hole
 from .inbox import Inbox
 from .log import get_logger
+from .model.device_memory import device_memory
 from .model.image_text import ImageText
 from .model.token_gate import runs
 from .model.video_lm import VideoLM
 from .pastdays import PastDays
+from .portion import Portion
 from .protocol import GapSpan, StreamStatus
 from .signatures import Signatures
 
 Publish = Callable[[str, str, int, int, str], None]
+_WAY_OUT = "lower model.window_tokens or watch fewer streams"
 _UNWATCHED_NS = 5_000_000_000
 
 
@@ -73,15 +81,14 @@ class Stream:
         self._model, self._tiers, self._layout, self._embedding = model, tiers, layout, embedding
         self._publish, self._arrived = publish, arrived
         self._log = get_logger("stream").bind(stream=name)
+        self._portion = Portion(model.config.chunk_frames)
         self.window: Window
         self.last: BlockInfo | None  # the block that a still scene extends
         self._take_up(config, watched)
         self.past_days.restore()
         self._fill_window()
         self._hole: Hole | None = None
-        seen_ns = self._seen_ns()
-        if seen_ns:
-            self._hole = Hole(seen_ns, "longwatch was not running", self._unwatched_ns)
+        self._go_on("longwatch was not running")
 
     def watch(self, config: SourceConfig) -> None:
         """Begins to watch a stream that was only remembered until now.
@@ -92,9 +99,7 @@ class Stream:
         """
         self._take_up(config, watched=True)
         self._fill_window()
-        seen_ns = self._seen_ns()
-        if seen_ns:
-            self._hole = Hole(seen_ns, "the stream was not watched", self._unwatched_ns)
+        self._go_on("the stream was not watched")
         self.start()
 
     def unwatch(self) -> Inbox:
@@ -108,7 +113,14 @@ class Stream:
     def _take_up(self, config: SourceConfig, watched: bool) -> None:
         """Everything that a source brings with it."""
         zone = config.zone()
-        self._inbox = Inbox(self.name, config, watched=watched, on_message=self._arrived, on_state=self._tell_state)
+        self._inbox = Inbox(
+            self.name,
+            config,
+            watched=watched,
+            start_ns=first_read_ns(self.name, config, self._tiers.store.book) if watched else None,
+            on_message=self._arrived,
+            on_state=self._tell_state,
+        )
         self.config, self.zone, self.watched = config, zone, watched
         self._token_gate = self._model.token_gate(config.gate_cosine, config.keep_seconds)
         self._held: Message | None = None
@@ -119,10 +131,12 @@ class Stream:
         """Until when the stream was seen, also where that was forgotten since; 0 where it never was."""
         return max(self._tiers.store.seen_ns(self.name), self.last.end_ns if self.last is not None else 0)
 
-    @property
-    def _unwatched_ns(self) -> int:
-        """A shorter time that nobody watched is not worth a gap."""
-        return _UNWATCHED_NS + int(2 * SECOND_NS / self.config.fps)
+    def _go_on(self, reason: str) -> None:
+        """What comes is behind what was seen; between them is a gap, where that is worth one."""
+        seen_ns = self._seen_ns()
+        if seen_ns:
+            self._inbox.go_on_behind(seen_ns)
+            self._hole = Hole(seen_ns, reason, _UNWATCHED_NS + int(2 * SECOND_NS / self.config.fps))
 
     def _tell_state(self, time_ns: int, text: str) -> None:
         self._publish(self.name, "state", time_ns, time_ns, text)
@@ -151,11 +165,18 @@ class Stream:
         return self._inbox.child.last_frame_ns or (self.last.end_ns if self.last is not None else 0)
 
     def step(self) -> bool:
-        """Encodes what has arrived, at most a chunk of frames. Returns whether there was anything."""
+        """Encodes what has arrived, at most a chunk of frames. Returns whether there was anything.
+
+        Frames that cannot be encoded are a gap with the reason, which `encode_error` says too until others are kept.
+
+        Raises:
+            DeviceFull: the device has no room for a single frame.
+            StorageError: a block could not be packed.
+        """
         if not self._tiers.store.has_room(self.name):
             self._let_go()
             return False
-        frames: list[tuple[Frame, int]] = []
+        frames: deque[tuple[Frame, int]] = deque()
         worked = False
         while len(frames) < self._model.config.chunk_frames:
             message = self._next()
@@ -175,7 +196,7 @@ class Stream:
                 self._note(message)
                 break
         if frames:
-            self._remember_frames(frames)
+            self._encode(frames)
         return worked
 
     def forget(self, block_ids: Collection[int]) -> None:
@@ -288,34 +309,82 @@ class Stream:
 
     def _note(self, message: Message) -> None:
         if isinstance(message, Gap):
-            self._remember_gap(message)
+            self._hole = Hole(message.start_ns, message.reason)  # still open should the gap itself not be encoded
+            with device_memory("a gap", _WAY_OUT):
+                self._remember_gap(message)
+            self._hole = None
         elif isinstance(message, Ended | Failed):
             self.ended = True
 
     def _extend(self, end_ns: int) -> None:
         """The last block's scene still holds."""
         if self.last is not None and not self.last.gap and end_ns > self.last.end_ns:
-            self._tiers.extend(self.name, self.last, end_ns)
-            self.retriever.index.extend(self.last, end_ns)
-            self.last = self.last._replace(end_ns=end_ns)
+            self._prolong(self.last, end_ns)
 
-    def _remember_frames(self, frames: list[tuple[Frame, int]]) -> None:
-        times = [frame.utc_ns for frame, _ in frames]
-        inputs = self._model.frame_inputs([frame.image for frame, _ in frames], times, self.zone)
+    def _prolong(self, last: BlockInfo, end_ns: int) -> None:
+        self._tiers.extend(self.name, last, end_ns)
+        self.retriever.index.extend(last, end_ns)
+        self.last = last._replace(end_ns=end_ns)
+
+    def _encode(self, frames: deque[tuple[Frame, int]]) -> None:
+        """Encodes frames, each with its end; where the device is full, fewer at once. Those left over are lost."""
+        try:
+            while frames:
+                some = min(len(frames), self._portion.frames)
+                try:
+                    with device_memory("1 frame" if some == 1 else f"{some} frames", _WAY_OUT):
+                        self._remember_frames(frames, some)
+                except DeviceFull:
+                    if self._token_gate is not None:
+                        self._token_gate.reset()  # it has seen frames that were not kept
+                    if not self._portion.too_much(some):
+                        raise
+                else:
+                    self._portion.went_well(some)
+                    self.encode_error = ""
+        finally:
+            if frames:
+                self._give_up(frames, str(sys.exception()) or repr(sys.exception()))
+
+    def _give_up(self, frames: deque[tuple[Frame, int]], why: str) -> None:
+        """These frames are lost, and so is what is like them, until one can be encoded again."""
+        if self._token_gate is not None:
+            self._token_gate.reset()
+        since_ns = frames[0][0].utc_ns if self.last is None else self.last.end_ns
+        self._hole = Hole(since_ns, f"frames could not be encoded: {why}", frame=frames[-1][0])
+        self.note_error(self._hole.reason)
+
+    def note_error(self, text: str) -> None:
+        """Something was not kept, for the log once, and for status until frames are kept again."""
+        if text not in self.encode_error:
+            self._log.error("not kept", error=text)
+            self.encode_error = text
+
+    def _remember_frames(self, frames: deque[tuple[Frame, int]], most: int) -> None:
+        """Encodes the first frames; each is taken out once it is kept."""
+        some = list(itertools.islice(frames, most))
+        times = [frame.utc_ns for frame, _ in some]
+        inputs = self._model.frame_inputs([frame.image for frame, _ in some], times, self.zone)
         for run in runs(self._token_gate, inputs, times):
-            ours = [frames[i] for i in run.frames]
+            ours = [some[i] for i in run.frames]
             if run.inputs.shape[1] == self._model.prompt.clock_tokens:
                 self._extend(ours[-1][1])  # nothing new but the time
+                for _ in ours:
+                    frames.popleft()
                 continue
             spans = [(frame.utc_ns, end_ns) for frame, end_ns in ours]
             vectors = None
             if self._embedding is not None:
                 vectors = self._embedding.pictures([frame.image for frame, _ in ours])
-            self._remember(run.inputs, spans, [frame.picture for frame, _ in ours], vectors, places=run.places)
+            pictures = [frame.picture for frame, _ in ours]
+            self._remember(run.inputs, spans, pictures, vectors, places=run.places, on_kept=frames.popleft)
 
     def _remember_gap(self, gap: Gap) -> None:
-        inputs = self._model.gap_inputs(gap.start_ns, gap.end_ns, self.zone)
-        self._remember(inputs, [(gap.start_ns, gap.end_ns)], [b""], gap=True)
+        if self.last is not None and self.last.gap and self.last.end_ns == gap.start_ns:
+            self._prolong(self.last, gap.end_ns)  # it goes on
+        else:
+            inputs = self._model.gap_inputs(gap.start_ns, gap.end_ns, self.zone)
+            self._remember(inputs, [(gap.start_ns, gap.end_ns)], [b""], gap=True)
         if self._token_gate is not None:
             self._token_gate.reset()
         self._log.warning("gap", seconds=(gap.end_ns - gap.start_ns) / 1e9, reason=gap.reason)
@@ -330,8 +399,13 @@ class Stream:
         *,
         places: Places | None = None,
         gap: bool = False,
+        on_kept: Callable[[], object] = lambda: None,
     ) -> None:
-        """Runs inputs through the model and gives each block to window, memory and index."""
+        """Runs inputs through the model and gives each block to memory, index and window.
+
+        In this order, and whatever may fail first: a block is in the memory and can be found, or it is in neither. One
+        for which the window has no room is missing there alone.
+        """
         keys, values = self._model.prefill_blocks(inputs, self.window, places)
         signatures = self._layout.signatures(keys, vectors)
         for i, (start_ns, end_ns) in enumerate(spans):
@@ -346,11 +420,13 @@ class Stream:
                 gap=gap,
                 places=places,
             )
-            self.last = block.info
+            parts = self.retriever.parts(block.signature)
             block = self._tiers.spill(self.name, block)
-            self.window.append(block.block_id, block.keys, block.values, block.places)
-            self.retriever.index.add(block.info, self.retriever.parts(block.signature))
+            self.retriever.index.add(block.info, parts)
+            self.last = block.info
+            on_kept()
             self._publish(self.name, "block", start_ns, end_ns, str(block.block_id))
+            self.window.append(block.block_id, block.keys, block.values, block.places)
 
     def _fill_window(self) -> None:
         """The newest blocks that fit; where nothing is watched, the newest alone, so that the device keeps its room."""

@@ -100,14 +100,15 @@ class Tiers:
         """
         key, (codec, scales) = (stream, block.block_id), self._codec_for(stream, block)
         record = write_record(block, codec, self._fingerprint, scales)
+        back = block
+        if not codec.exact:  # first: where the device has no room for it, nothing is kept of it anywhere
+            keys, values = self._read(stream, record, "the block just packed").unpack()
+            back = replace(block, keys=keys.to(self._device), values=values.to(self._device))
         with self._lock:
             self._recent[key] = Recent(block.info, block.picture)
             self._keep(key, record)
         self.store.put(stream, Entry(block.info, record, block.signature, block.picture, scales))
-        if codec.exact:
-            return block
-        keys, values = self._read(stream, record, "the block just packed").unpack()
-        return replace(block, keys=keys.to(self._device), values=values.to(self._device))
+        return back
 
     def extend(self, stream: str, info: BlockInfo, end_ns: int) -> None:
         """Notes that a block's scene still holds."""

@@ -44,7 +44,6 @@ class CaptureChild:
 
     Args:
         start_ns: UTC of a file's or scene's second 0; where it is left out, the configuration's, or now.
-        after_ns: how much of a file or scene was read by an earlier daemon; -1 for none.
 
     Attributes:
         state: `starting`, `watching`, `reconnecting`, `ended` or `failed`.
@@ -56,7 +55,7 @@ class CaptureChild:
         CaptureError: the address or the start time is none.
     """
 
-    def __init__(self, config: SourceConfig, *, start_ns: int | None = None, after_ns: int = -1) -> None:
+    def __init__(self, config: SourceConfig, *, start_ns: int | None = None) -> None:
         self.config = config
         self.state = "starting"
         self.last_error = ""
@@ -75,7 +74,7 @@ class CaptureChild:
         self._waiting_since = 0.0
         self._seen = 0  # frames of this process
         self._dropped_before = 0  # by earlier processes
-        self._last_pts_ns, self._second_0 = after_ns, 0  # of the source; what `ticks_ns` said at its second 0
+        self._last_pts_ns, self._second_0 = -1, 0  # of the source; what `ticks_ns` said at its second 0
         self._pause, self._retry_at = _FIRST_PAUSE_SECONDS, 0.0
         self._broken = ""  # why there was no video, until there is again
         self._next: Message | None = None
@@ -89,6 +88,11 @@ class CaptureChild:
     def pid(self) -> int | None:
         """The capture process, or None between two."""
         return None if self._process is None else self._process.pid
+
+    def go_on_behind(self, utc_ns: int) -> None:
+        """Before the first start: a file or scene was read up to this time by an earlier daemon."""
+        if utc_ns >= self.start_ns:
+            self._last_pts_ns = utc_ns - self.start_ns
 
     def next(self, timeout_seconds: float) -> Message | None:
         """The next message, or None where the time is up first. `Failed` comes only when it is final."""

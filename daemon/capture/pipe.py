@@ -76,7 +76,10 @@ class MessagePipe:
         if was_head and (size := _HEAD.unpack(done)[0]):
             if size > self._most_bytes:
                 raise CaptureError(f"a message of {size} bytes, where {self._most_bytes} are the most")
-            self._part, self._filled, self._in_head = bytearray(size), 0, False
+            try:
+                self._part, self._filled, self._in_head = bytearray(size), 0, False
+            except MemoryError as exc:
+                raise CaptureError(f"a message of {size} bytes, for which there is no memory") from exc
             return None
         self._part, self._filled, self._in_head = bytearray(_HEAD.size), 0, True
         return bytearray(LIVES) if was_head else done

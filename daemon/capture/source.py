@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
+from urllib.parse import parse_qsl, urlsplit
 
 from .address import kind_of
 from .message import Begin
@@ -46,6 +47,13 @@ def open_source(begin: Begin, got_on: Callable[[], None] = lambda: None) -> Sour
         CaptureError: it cannot be opened, in one sentence with masked credentials.
     """
     return SceneSource(begin, got_on) if kind_of(begin.config.url) == "scene" else VideoSource(begin, got_on)
+
+
+def says_start(config: SourceConfig) -> bool:
+    """Whether the configuration or a scene's address says when second 0 was."""
+    return bool(config.start) or (
+        kind_of(config.url) == "scene" and "start" in dict(parse_qsl(urlsplit(config.url).query))
+    )
 
 
 def start_ns(config: SourceConfig) -> int:

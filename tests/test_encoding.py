@@ -1,0 +1,143 @@
+"""Frames that cannot be encoded: fewer at once where memory is short, a gap with the reason, and watching goes on."""
+
+from __future__ import annotations
+
+import gc
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from longwatch.daemon.capture.message import Frame
+from longwatch.daemon.capture.settings import SourceConfig
+from longwatch.daemon.errors import DeviceFull
+from longwatch.daemon.model.settings import ModelConfig
+from longwatch.daemon.model.video_lm import VideoLM
+from longwatch.daemon.portion import Portion
+from longwatch.daemon.stream import Stream
+from longwatch.memory.settings import MemoryConfig
+from longwatch.memory.store import Store
+from longwatch.memory.tiers import Tiers
+from longwatch.retrieval.retriever import make_retriever
+from longwatch.retrieval.settings import RetrievalConfig
+from longwatch.retrieval.signature import SignatureLayout
+
+SECOND_NS = 1_000_000_000
+SIDE = 4000  # pixels; a frame is 48 MB
+URL = "scene://?seed=2&minutes=0.2&start=2026-03-02T14:00:00"
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Iterator[Stream]:
+    """A stream of the embedded model; its frames are what a test holds out to it."""
+    model = VideoLM.load(ModelConfig(device="cpu", threads=1))
+    store = Store(MemoryConfig(folder=str(tmp_path / "store"), codec="int4", map_bytes=1 << 28))
+    tiers = Tiers(
+        store, codec="int4", ram_bytes=1 << 28, fingerprint=model.fingerprint, device=model.device, dtype=model.dtype
+    )
+    layout = SignatureLayout(None)
+    retriever = make_retriever(RetrievalConfig(retriever="rekv-shared"), layout, model.geometry, lambda _: None)
+    yield Stream(
+        "yard",
+        SourceConfig(url=URL, pace="fast"),
+        model=model,
+        tiers=tiers,
+        retriever=retriever,
+        layout=layout,
+        publish=lambda *_: None,
+        arrived=lambda: None,
+    )
+    store.close()
+
+
+def bring(stream: Stream, first: int, count: int, side: int = SIDE) -> None:
+    """Puts frames, one a second, where the capture process's arrive."""
+    for number in range(first, first + count):
+        pixels = np.full(side * side * 3, number, np.uint8).tobytes()
+        stream._inbox._messages._most_bytes = 1 << 40
+        stream._inbox._messages.put(Frame(at(number), side, side, pixels, b"jpeg", 0, 0), 0)
+
+
+def at(number: int) -> int:
+    return 1_772_460_000 * SECOND_NS + number * SECOND_NS
+
+
+def step_all(stream: Stream) -> None:
+    while stream.step():
+        pass
+
+
+@contextmanager
+def memory_left(some_bytes: int) -> Iterator[None]:
+    """This process may take no more than so many bytes than it has."""
+    gc.collect()  # what goes later would be room that was not counted
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + some_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def kept(stream: Stream) -> list[tuple[int, bool]]:
+    """Second, and whether it is a gap, of each block."""
+    return [((info.start_ns - at(0)) // SECOND_NS, info.gap) for info in stream.retriever.index.infos()]
+
+
+def test_where_a_chunk_is_too_much_fewer_frames_are_encoded_at_once_and_none_is_lost(stream: Stream) -> None:
+    bring(stream, 0, 8)
+    with memory_left(200 << 20):
+        step_all(stream)
+    assert kept(stream) == [(second, False) for second in range(8)]
+    assert stream._portion.frames < 8
+    assert stream.encode_error == ""
+    assert len(stream.window.blocks) == 8 or stream.window.tokens <= stream.window.window_tokens
+
+
+def test_where_not_one_frame_fits_they_are_one_gap_with_the_reason_and_then_watching_goes_on(stream: Stream) -> None:
+    bring(stream, 0, 2, side=64)
+    stream.step()
+    bring(stream, 2, 2, side=9000)
+    with memory_left(20 << 20), pytest.raises(DeviceFull, match="no room on the device for 1 frame "):
+        stream.step()
+    status = stream.status()
+    assert status.last_error.startswith("nothing is kept: frames could not be encoded: no room on the device")
+    assert status.gaps[-1].end_ns == 0
+    bring(stream, 6, 2, side=64)
+    step_all(stream)
+    assert kept(stream) == [(0, False), (1, False), (1, True), (6, False), (7, False)]
+    [gap] = stream.gaps(None)
+    assert (gap.start_ns, gap.end_ns) == (at(1), at(6))
+    assert stream.status().last_error == ""
+    held = [block.block_id for block in stream.window.blocks]
+    assert held == [info.block_id for info in stream.retriever.index.newest(len(held))]
+
+
+def test_an_error_that_nobody_foresaw_loses_no_frame_silently(stream: Stream) -> None:
+    bring(stream, 0, 1, side=64)
+    stream.step()
+    for number in (1, 2):
+        stream._inbox._messages.put(Frame(at(number), 64, 64, b"too few", b"jpeg", 0, 0), 0)
+        with pytest.raises(ValueError, match="reshape"):
+            step_all(stream)
+        assert "frames could not be encoded: cannot reshape" in stream.status().last_error
+    bring(stream, 3, 1, side=64)
+    step_all(stream)
+    assert kept(stream) == [(0, False), (0, True), (3, False)]
+    [gap] = stream.gaps(None)
+    assert (gap.start_ns, gap.end_ns) == (at(0), at(3))
+
+
+def test_a_portion_is_halved_to_one_and_grows_again_when_all_goes_well() -> None:
+    portion = Portion(8)
+    assert [portion.too_much(portion.frames) for _ in range(4)] == [True, True, True, False]
+    assert portion.frames == 1
+    sizes = []
+    for _ in range(1000):
+        portion.went_well(portion.frames)
+        sizes.append(portion.frames)
+    assert sorted(set(sizes)) == [1, 2, 4, 8]
