@@ -277,3 +277,17 @@ def test_a_span_is_recalled_whole_or_by_its_best_and_evenly() -> None:
     assert chosen[:3] == hits
     assert [hit.info.block_id for hit in chosen[3:]] == [1, 16, 30]
     assert over_span([], infos[:0], 6) == []
+
+
+def test_the_newest_blocks_are_those_that_came_last_though_the_clock_was_set_back() -> None:
+    index = SignatureIndex([(1, 4)])
+    days = [3, 3, 5, 5, 3, 3]  # the clock was ahead by two days for a while
+    for number, day in enumerate(days, 1):
+        start_ns = (day * 86_400 + number) * 10**9
+        index.add(BlockInfo(number, start_ns, start_ns, 1), [torch.zeros(1, 4)])
+    assert [info.block_id for info in index.newest(3)] == [4, 5, 6]
+    assert [info.block_id for info in index.newest(100)] == [1, 2, 3, 4, 5, 6]
+    assert index.newest(0) == []
+    first = index.first()
+    assert first is not None
+    assert first.block_id == 1
