@@ -192,22 +192,26 @@ class Engine:
             raise StreamExists(f"a stream {name} is there already; remove it first, or take another name")
         if name in self._stopping_sources:
             raise StreamExists(f"the stream {name} is still being stopped; try again in a moment")
-        if known is None:
-            self._open(name, Plan(config, watched=True)).start()
-        else:
-            known.watch(config)
+        self._roster.watch(name, config)  # first: where it cannot be kept, it is not watched
+        try:
+            if known is None:
+                self._open(name, Plan(config, watched=True)).start()
+            else:
+                known.watch(config)
+        except BaseException:
+            self._roster.unwatch(name)
+            raise
         self._turns.append(name)
-        self._roster.watch(name, config)
 
     def unwatch(self, name: str) -> Inbox:
         """See `Streams.unwatch`."""
         stream = self._streams.get(name)
         if stream is None or not stream.watched:
             raise StreamUnknown(self._no_stream(name))
+        self._roster.unwatch(name)  # first: where that cannot be kept, it is watched on
         self._stopping_sources.add(name)
         self._turns.remove(name)
         inbox = stream.unwatch()
-        self._roster.unwatch(name)
         self._drop_if_empty(stream)
         return inbox
 

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from ..memory.errors import StorageError
 from .capture.settings import SourceConfig
 from .log import get_logger
 
@@ -58,7 +59,10 @@ class Roster:
         self._book, self._configured = book, configured
         self._known = _read(book)
         for name, source in configured.items():
-            self._keep(name, KnownStream(source, watch=False))
+            try:
+                self._keep(name, KnownStream(source, watch=False))
+            except StorageError as exc:  # a full disk keeps nobody from starting
+                _log.warning("how a stream is watched cannot be kept", stream=name, error=str(exc))
         self.at_start = self._plans(remembered)
 
     def watch(self, name: str, source: SourceConfig) -> None:

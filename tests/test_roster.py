@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.roster import Plan, Roster
 from longwatch.memory.book import Book
+from longwatch.memory.errors import StoreUnwritable
 
 YARD = SourceConfig(url="scene://?seed=1", time_zone="Europe/Berlin")
 GARDEN = SourceConfig(url="rtsp://camera/garden", fps=0.5)
@@ -67,3 +70,19 @@ def test_what_another_version_kept_is_said_and_harms_no_other_stream(
     book.keep_stream("yard", b'{"source": {"url": "scene://", "from_the_future": 1}, "watch": true}')
     assert list(Roster(book, {}, ["yard"]).at_start) == ["garden", "yard"]
     assert not Roster(book, {}, ["yard"]).at_start["yard"].watched
+
+
+def test_a_book_that_takes_nothing_keeps_no_camera_from_being_watched(book: Book, tmp_path: Path) -> None:
+    full = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (file,) = tmp_path.glob("*/data.mdb")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size, full[1]))
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        roster = Roster(book, {"yard": YARD}, [])
+        assert roster.at_start == {"yard": Plan(YARD, watched=True)}
+        with pytest.raises(StoreUnwritable, match="make room"):
+            roster.watch("garden", GARDEN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, full)
+        signal.signal(signal.SIGXFSZ, before)
+    assert Roster(book, {}, []).at_start == {}
