@@ -45,6 +45,7 @@ from longwatch.daemon.protocol import StatusReply, StatusRequest
 
 LONGEST_SECONDS, STATUS_MS = 5.0, 300.0
 START_SECONDS, REPLY_SECONDS = 300.0, 30.0
+LONGEST_TOLD = 12
 INBOX_FRAMES = 16  # of a stream, taken from the camera and not encoded yet: its inbox, and a chunk
 _AT_ONCE, _PAUSE_SECONDS = 50, 0.01  # hostile messages; no more than 5,000 come in a second
 _CONFIG = """
@@ -241,8 +242,13 @@ class Load:
             "dropped": sum(stream.dropped for stream in status.streams),
             "errors": sorted({wait.error for wait in waits if wait.error})[:5],
             "failed": sum(bool(wait.error) for wait in waits),
+            "longest": [self._told(wait) for wait in sorted(waits, key=lambda wait: -wait.seconds)[:LONGEST_TOLD]],
             "phases": [self._row(phase, answers, looks) for phase in self._phases],
         }
+
+    def _told(self, wait: Wait) -> dict[str, Any]:
+        """A wait, and how long after everybody began it did."""
+        return {"what": wait.what, "at_s": round(wait.at - self._phases[0].since, 1), "seconds": round(wait.seconds, 2)}
 
     def _row(self, phase: Phase, answers: Sequence[Wait], looks: Sequence[Wait]) -> dict[str, Any]:
         ours = [[w for w in waits if phase.since <= w.at <= phase.until] for waits in (answers, looks)]
