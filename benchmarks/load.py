@@ -76,6 +76,10 @@ class Phase(NamedTuple):
     since: float
     until: float
 
+    def has(self, wait: Wait) -> bool:
+        """Whether a wait came to its end here; what is tried here may be why it was long."""
+        return self.since <= wait.at + wait.seconds <= self.until
+
 
 class Load:
     """A daemon with so many streams, askers and trials, and what came of it."""
@@ -218,7 +222,7 @@ class Load:
     def _sum_up(self, waits: list[Wait], status: StatusReply) -> dict[str, Any]:
         answers, looks = ([wait for wait in waits if wait.what == what] for what in ("answer", "status"))
         answered = [seconds for seconds in self._clients if seconds is not None]
-        asked = [wait for wait in answers if self._phases[0].since <= wait.at <= self._phases[0].until]
+        asked = [wait for wait in answers if self._phases[0].has(wait)]
         unaccounted = sum(
             max(0, stream.frames - (stream.blocks - len(stream.gaps)) - INBOX_FRAMES) for stream in status.streams
         )
@@ -251,7 +255,7 @@ class Load:
         return {"what": wait.what, "at_s": round(wait.at - self._phases[0].since, 1), "seconds": round(wait.seconds, 2)}
 
     def _row(self, phase: Phase, answers: Sequence[Wait], looks: Sequence[Wait]) -> dict[str, Any]:
-        ours = [[w for w in waits if phase.since <= w.at <= phase.until] for waits in (answers, looks)]
+        ours = [[wait for wait in waits if phase.has(wait)] for waits in (answers, looks)]
         return {
             "name": phase.name,
             "seconds": round(phase.until - phase.since, 1),
