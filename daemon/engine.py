@@ -1,7 +1,7 @@
 """`Engine`: the one thread that owns the model, and the order in which it serves frames and answers.
 
 Each turn does one short step of an answer and one of a stream, taking both in rotation, so that neither a long
-answer nor a busy camera keeps the others waiting.
+answer nor a busy camera keeps the others waiting. Where there is not time enough for both, see `Balance`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..retrieval.signature import SignatureLayout
 from ..retrieval.timespan import Span
 from .answer import Answer
 from .answers import Answers, Key
+from .balance import Balance
 from .capture.address import kind_of
 from .capture.settings import SourceConfig
 from .config import DaemonConfig, convert
@@ -77,6 +78,7 @@ class Engine:
         self._something_to_do = threading.Event()
         self._answers = Answers(self._something_to_do.set)
         self._orders = Orders(self._something_to_do.set)
+        self._balance = Balance()
         self._figures = Figures(tiers.store)
         self._turns: deque[str] = deque()
         self._stopping = False
@@ -278,10 +280,18 @@ class Engine:
                 self._something_to_do.wait(_IDLE_SECONDS)
 
     def _turn(self) -> bool:
-        """One order, one step of an answer, one of a stream, and retention when it is due."""
+        """One order, one step of an answer, one of a stream if it is its turn, and index files when they are due."""
         obeyed = self._orders.run_next()
+        began = time.monotonic()
         answered = self._answers.step()
-        encoded = self._step_stream()
+        between = time.monotonic()
+        if answered:
+            self._balance.answers_took(between - began)
+        else:
+            self._balance.nobody_asked()
+        encoded = self._balance.frames_may and self._step_stream()
+        if answered:
+            self._balance.frames_took(time.monotonic() - between)
         self._let_go_of_gone()
         if time.monotonic() >= self._files_at:
             self._files_at = time.monotonic() + _INDEX_FILES_SECONDS

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import functools
 import gc
+import os
 import signal
 import sys
 import threading
@@ -105,6 +107,19 @@ def _revive(engine: Engine, server: Server) -> None:
         server.start()
 
 
+def _take_own_session() -> None:
+    """Where no terminal is to stop it, the daemon leaves the session of whoever started it.
+
+    Linux shares processors between sessions before it shares them between the processes of one (sched(7), autogroup).
+    So a daemon that a script has started gets half of a busy machine, as a service would.
+    """
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        with contextlib.suppress(OSError):  # it leads a group of processes, or has a session of its own already
+            os.setsid()
+
+
 class _Stopped(Exception):
     """The daemon is to end before it has begun to watch."""
 
@@ -124,6 +139,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, lambda *_: stop.set())
+    _take_own_session()
     raise_limit()
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:

@@ -41,7 +41,11 @@ def test_no_program_runs_a_module_of_the_folder_it_is_started_in(foreign: Path, 
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) or arguments[0] == "scene", done.stderr
 
 
-def test_a_closed_terminal_stops_the_daemon_as_cleanly_as_a_signal_to_end(tmp_path: Path) -> None:
+def test_a_closed_terminal_stops_the_daemon_as_cleanly_as_a_signal_to_end(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+    request.addfinalizer(lambda: signal.signal(signal.SIGHUP, before))
     with DaemonProcess(tmp_path, YARD) as daemon:
         daemon.wait(lambda status: status.streams[0].blocks > 0)
         assert daemon.stop(signal.SIGHUP) == 0
