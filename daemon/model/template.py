@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,22 +49,24 @@ class ChatTemplate:
         if len(self._text) > _MOST_CHARACTERS:
             raise _refused(f"it has {len(self._text)} characters; {_MOST_CHARACTERS} are read at most")
         request = {"template": self._text, "names": self._names, "chats": [chat._asdict() for chat in chats]}
+        child = subprocess.Popen(
+            [sys.executable, "-P", str(_CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+        )
+        too_long = threading.Timer(_SECONDS, child.kill)  # a wait with a limit would sleep and look by turns
+        too_long.start()
         try:
-            done = subprocess.run(
-                [sys.executable, "-P", str(_CHILD)],
-                input=msgspec.json.encode(request),
-                capture_output=True,
-                timeout=_SECONDS,
-                env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-                check=False,
-            )
-        except subprocess.TimeoutExpired as exc:
-            raise _refused("it takes too long") from exc
-        if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+            said, wrong = child.communicate(msgspec.json.encode(request))
+        finally:
+            too_long.cancel()
+        if child.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
             raise _refused("it takes too long")
-        if done.returncode:
-            raise _refused(done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"{done.returncode}")
-        rendered = msgspec.json.decode(done.stdout, type=list[dict[str, str]])
+        if child.returncode:
+            raise _refused(wrong.decode(errors="replace").strip().rpartition("\n")[2] or f"{child.returncode}")
+        rendered = msgspec.json.decode(said, type=list[dict[str, str]])
         return [chat["text"] if "text" in chat else _refused(chat["error"]) for chat in rendered]
 
 
