@@ -177,6 +177,7 @@ class Engine:
         """See `Service.add_stream`."""
         config = convert(request.source, SourceConfig, f"stream {request.name}")
         self._config.server.check_kind(kind_of(config.url))
+        config.zone()  # raises where there is none
         self._orders.put(AddStream(self, request, config, emit))
 
     def remove_stream(self, request: StreamsRemove, emit: Emit) -> None:
@@ -194,6 +195,7 @@ class Engine:
             raise StreamExists(f"a stream {name} is there already; remove it first, or take another name")
         if name in self._stopping_sources:
             raise StreamExists(f"the stream {name} is still being stopped; try again in a moment")
+        before = self._roster.of(name)
         self._roster.watch(name, config)  # first: where it cannot be kept, it is not watched
         try:
             if known is None:
@@ -201,9 +203,18 @@ class Engine:
             else:
                 known.watch(config)
         except BaseException:
-            self._roster.unwatch(name)
+            self._roster.restore(name, before)
+            if known is None:
+                self._close(name)
             raise
         self._turns.append(name)
+
+    def _close(self, name: str) -> None:
+        """Takes out a stream that could not be opened whole."""
+        stream = self._streams.get(name)
+        if stream is not None:
+            stream.stop_soon()
+            self._streams = {other: each for other, each in self._streams.items() if each is not stream}
 
     def unwatch(self, name: str) -> Inbox:
         """See `Streams.unwatch`."""
@@ -211,9 +222,9 @@ class Engine:
         if stream is None or not stream.watched:
             raise StreamUnknown(self._no_stream(name))
         self._roster.unwatch(name)  # first: where that cannot be kept, it is watched on
+        inbox = stream.unwatch()
         self._stopping_sources.add(name)
         self._turns.remove(name)
-        inbox = stream.unwatch()
         self._drop_if_empty(stream)
         return inbox
 
@@ -228,9 +239,13 @@ class Engine:
         if stream is None and name not in store.remembered():
             raise StreamUnknown(self._no_stream(name))
         erasure = store.promise(name, request.since_ns, request.until_ns)
-        if stream is not None:
-            infos = stream.retriever.index.infos(Span(request.since_ns, request.until_ns))
-            self._forget(name, [info.block_id for info in infos if info.block_id <= erasure.last_id])
+        try:
+            if stream is not None:
+                infos = stream.retriever.index.infos(Span(request.since_ns, request.until_ns))
+                self._forget(name, [info.block_id for info in infos if info.block_id <= erasure.last_id])
+        except BaseException:
+            store.release(erasure)  # the promise is kept all the same
+            raise
         return erasure
 
     def erase(self, erasure: Erasure) -> int:
@@ -343,16 +358,19 @@ class Engine:
         _log.error("block damaged and left out", stream=stream, block=block_id, error=why)
 
     def _open_at_start(self, name: str, plan: Plan) -> None:
-        """A stream of the configuration that cannot be opened ends the start; any other is said and left as it is."""
+        """A stream of the configuration that cannot be opened ends the start; any other is then only remembered."""
         try:
-            stream = self._open(name, plan)
+            if self._open(name, plan).watched:
+                self._turns.append(name)
         except (DaemonError, StorageError) as exc:
             if name in self._config.streams:
                 raise
-            _log.error("a stream cannot be opened; its memory stays as it is", stream=name, error=str(exc))
-            return
-        if stream.watched:
-            self._turns.append(name)
+            self._close(name)
+            _log.error("a stream cannot be watched as before; add it again", stream=name, error=str(exc))
+            try:
+                self._open(name, Plan(SourceConfig(url=plan.source.url), watched=False))
+            except StorageError as worse:
+                _log.error("a stream cannot be opened; its memory stays as it is", stream=name, error=str(worse))
 
     def _drop_if_empty(self, stream: Stream) -> None:
         """A stream that is neither watched nor remembered is no more."""

@@ -76,9 +76,7 @@ class Orders:
         except Exception as exc:  # the order's fault, told to the one who gave it
             self._answer(order, refusal(order.request_id, exc, "the order"))
             return True
-        if order.long:
-            threading.Thread(target=self._finish, args=(order,), name="order", daemon=True).start()
-        else:
+        if not (order.long and self._finish_beside(order)):
             self._finish(order)
         return True
 
@@ -87,6 +85,14 @@ class Orders:
         while self._waiting:
             order = self._waiting.popleft()
             self._answer(order, refusal(order.request_id, exc, "the order"))
+
+    def _finish_beside(self, order: Order) -> bool:
+        """Returns whether there is a thread that does it. Where the machine has none left, it is done here."""
+        try:
+            threading.Thread(target=self._finish, args=(order,), name="order", daemon=True).start()
+        except RuntimeError:
+            return False
+        return True
 
     def _finish(self, order: Order) -> None:
         try:

@@ -69,6 +69,20 @@ class Roster:
         """Notes that a stream is watched from now on, and after the next start."""
         self._keep(name, KnownStream(source, watch=True))
 
+    def of(self, name: str) -> KnownStream | None:
+        """What is known of a stream; None where nothing is."""
+        return self._known.get(name)
+
+    def restore(self, name: str, known: KnownStream | None) -> None:
+        """What was known before something that failed."""
+        try:
+            if known is None:
+                self.forget(name)
+            else:
+                self._keep(name, known)
+        except StorageError as exc:
+            _log.error("how a stream was watched cannot be kept", stream=name, error=str(exc))
+
     def unwatch(self, name: str) -> None:
         """Notes that a stream is not watched any more; its memory and its time zone stay known."""
         known = self._known.get(name)

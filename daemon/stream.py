@@ -6,12 +6,14 @@ import itertools
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from datetime import tzinfo
+from typing import NamedTuple
 
 import msgspec
 from torch import Tensor
 
 from ..memory.block import Block, BlockInfo, Places
-from ..memory.errors import BlockNotFound, CorruptBlock
+from ..memory.errors import BlockNotFound, CorruptBlock, StorageError
 from ..memory.folder import LAST_NS
 from ..memory.tiers import Tiers
 from ..memory.window import Window
@@ -29,7 +31,7 @@ from .inbox import Inbox
 from .log import get_logger
 from .model.device_memory import device_memory
 from .model.image_text import ImageText
-from .model.token_gate import runs
+from .model.token_gate import TokenGate, runs
 from .model.video_lm import VideoLM
 from .pastdays import PastDays
 from .portion import Portion
@@ -39,6 +41,16 @@ from .signatures import Signatures
 Publish = Callable[[str, str, int, int, str], None]
 _WAY_OUT = "lower model.window_tokens or watch fewer streams"
 _UNWATCHED_NS = 5_000_000_000
+
+
+class _Source(NamedTuple):
+    """What a stream is read from, and what comes with it."""
+
+    config: SourceConfig
+    zone: tzinfo
+    watched: bool
+    inbox: Inbox
+    token_gate: TokenGate | None
 
 
 class Stream:
@@ -84,36 +96,42 @@ class Stream:
         self._portion = Portion(model.config.chunk_frames)
         self.window: Window
         self.last: BlockInfo | None  # the block that a still scene extends
-        self._take_up(config, watched)
+        source = self._source(config, watched)
         self.past_days.restore()
-        self._fill_window()
+        self._take_up(source, self._filled_window(watched))
         self._hole: Hole | None = None
         self._go_on("longwatch was not running")
 
     def watch(self, config: SourceConfig) -> None:
-        """Begins to watch a stream that was only remembered until now.
+        """Begins to watch a stream that was only remembered until now. Where that fails, nothing has changed.
 
         Raises:
             CaptureError: no source can be made of it.
             ConfigError: the time zone is none.
+            StorageError: the newest blocks cannot be read.
         """
-        self._take_up(config, watched=True)
-        self._fill_window()
-        self._go_on("the stream was not watched")
-        self.start()
+        self._take_up(self._source(config, watched=True), self._filled_window(watched=True))
+        try:
+            self._go_on("the stream was not watched")
+            self.start()
+        except BaseException:
+            self.unwatch().stop_soon()
+            raise
 
     def unwatch(self) -> Inbox:
-        """Stops watching; what was remembered stays. Returns the inbox, which is still to be stopped."""
-        inbox = self._inbox
-        self._take_up(self.config, watched=False)
-        self._fill_window()
+        """Stops watching; what was remembered stays. Returns the inbox, which is still to be stopped. Never fails."""
+        inbox, window = self._inbox, self.window
+        try:
+            window = self._filled_window(watched=False)
+        except (StorageError, RuntimeError, MemoryError) as exc:  # a large window costs room, and nothing else
+            self._log.warning("the window stays as large as it was", error=str(exc))
+        self._take_up(self._source(self.config, watched=False), window)
         self._hole = None
         return inbox
 
-    def _take_up(self, config: SourceConfig, watched: bool) -> None:
-        """Everything that a source brings with it."""
-        zone = config.zone()
-        self._inbox = Inbox(
+    def _source(self, config: SourceConfig, watched: bool) -> _Source:
+        """Everything that a source brings with it. Changes nothing yet."""
+        inbox = Inbox(
             self.name,
             config,
             watched=watched,
@@ -121,8 +139,14 @@ class Stream:
             on_message=self._arrived,
             on_state=self._tell_state,
         )
-        self.config, self.zone, self.watched = config, zone, watched
-        self._token_gate = self._model.token_gate(config.gate_cosine, config.keep_seconds)
+        token_gate = self._model.token_gate(config.gate_cosine, config.keep_seconds)
+        return _Source(config, config.zone(), watched, inbox, token_gate)
+
+    def _take_up(self, source: _Source, window: Window) -> None:
+        self.config, self.zone, self.watched, self._inbox, self._token_gate = source
+        self.window = window
+        newest = self.retriever.index.newest(1)
+        self.last = newest[0] if newest else None
         self._held: Message | None = None
         self.ended = False
         self.encode_error = ""
@@ -207,12 +231,7 @@ class Stream:
             self._token_gate.reset()
         if self.last is not None and self.last.block_id in gone:
             self.last = None
-        if gone.isdisjoint(block.block_id for block in self.window.blocks):
-            return
-        old, self.window = self.window, self._model.new_window(self.window.window_tokens)
-        for part in old.parts():
-            if part.block_id not in gone:
-                self.window.append(*part)
+        self.window.forget(gone)
 
     def lose(self, blocks: Sequence[BlockInfo], reason: str) -> None:
         """These could never be written: they are found no more, and their time is a gap, where a clock can hold it."""
@@ -428,11 +447,15 @@ class Stream:
             self._publish(self.name, "block", start_ns, end_ns, str(block.block_id))
             self.window.append(block.block_id, block.keys, block.values, block.places)
 
-    def _fill_window(self) -> None:
-        """The newest blocks that fit; where nothing is watched, the newest alone, so that the device keeps its room."""
-        self.window = self._model.new_window(None if self.watched else 0)
+    def _filled_window(self, watched: bool) -> Window:
+        """A window of the newest blocks; where nothing is watched, of the newest alone, to keep the device's room.
+
+        Raises:
+            StorageError: a block cannot be read now, though it is not damaged.
+        """
+        window = self._model.new_window(None if watched else 0)
         fitting: list[Block] = []
-        room = self.window.window_tokens
+        room = window.window_tokens
         for info in reversed(self.retriever.index.newest(max(room, 1))):
             room -= info.tokens
             if room < 0 and fitting:
@@ -442,6 +465,5 @@ class Stream:
             except (CorruptBlock, BlockNotFound):
                 self.retriever.index.forget([info.block_id])
         for block in reversed(fitting):
-            self.window.append(block.block_id, block.keys, block.values, block.places)
-        newest = self.retriever.index.newest(1)
-        self.last = newest[0] if newest else None
+            window.append(block.block_id, block.keys, block.values, block.places)
+        return window

@@ -95,6 +95,11 @@ class Eraser:
                 self._in_hand.discard(erasure.number)
                 return sorted(self._erased.pop(erasure.number, set()))
 
+    def release(self, erasure: Erasure) -> None:
+        """Whoever was to carry it out cannot: it belongs to the rest."""
+        with self._lock:
+            self._in_hand.discard(erasure.number)
+
     def close(self) -> None:
         """Waits a while for an erasure under way, and begins no more; the next life goes on with what is left."""
         self._working.acquire(timeout=_CLOSE_SECONDS)

@@ -239,6 +239,10 @@ class Store:
         """
         return self._eraser.carry_out(erasure)
 
+    def release(self, erasure: Erasure) -> None:
+        """Whoever promised it does not carry it out: it is tried with the rest."""
+        self._eraser.release(erasure)
+
     def forget(self, stream: str, since_ns: int | None, until_ns: int | None) -> int:
         """Removes every block so far that touches a time, whoever watches. Returns how many. See `carry_out`."""
         return len(self.carry_out(self.promise(stream, since_ns, until_ns)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import torch
@@ -95,6 +95,19 @@ class Window:
         self._end += tokens
         self.blocks.append(WindowBlock(block_id, tokens, places))
         return slid_out
+
+    def forget(self, block_ids: Collection[int]) -> None:
+        """Takes blocks out; those that stay move together, in the same buffer."""
+        end, stays = self._first + self.sink_tokens, deque[WindowBlock]()
+        for part in list(self.parts()):
+            if part.block_id in block_ids:
+                continue
+            tokens = part.keys.shape[2]
+            for buffer, kept in zip(self._buffers, (part.keys, part.values), strict=True):
+                buffer[:, :, end : end + tokens] = kept.clone()  # it may overlap its own new place
+            end += tokens
+            stays.append(WindowBlock(part.block_id, tokens, part.places))
+        self.blocks, self._end = stays, end
 
     def _drop(self, tokens: int) -> None:
         """Moves the sink up over the oldest `tokens` tokens."""

@@ -16,18 +16,13 @@ from typing import Any
 import pytest
 
 from longwatch.daemon import protocol
-from longwatch.daemon.calibrate import at_start
 from longwatch.daemon.capture.settings import SourceConfig
-from longwatch.daemon.config import DaemonConfig
 from longwatch.daemon.engine import Engine
 from longwatch.daemon.errors import Busy
-from longwatch.daemon.model.settings import ModelConfig
-from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import Ask, Delta, ErrorReply, Forget, Reply, StreamsAdd, StreamsRemove
 from longwatch.daemon.server import Emit
-from longwatch.memory.settings import MemoryConfig
-from longwatch.memory.store import Store
-from longwatch.memory.tiers import Tiers
+
+from .engine_here import running_engine
 
 SECONDS = 12
 YARD = SourceConfig(url="scene://?seed=3&busy=0.9&start=2026-03-02T23:55:00", pace="fast", fps=2.0, gate_levels=0.0)
@@ -88,28 +83,8 @@ def threads_that_switch_at_every_step() -> Iterator[None]:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    config = DaemonConfig(
-        model=ModelConfig(threads=1),
-        memory=MemoryConfig(folder=str(tmp_path / "store"), commit_seconds=0.05, keep_days=0, ram_bytes=1 << 22),
-        streams={"yard": YARD, "door": DOOR},
-    )
-    model, store = VideoLM.load(config.model), Store(config.memory)
-    tiers = Tiers(
-        store,
-        codec=config.memory.codec,
-        ram_bytes=config.memory.ram_bytes,
-        fingerprint=model.fingerprint,
-        device=model.device,
-        dtype=model.dtype,
-        text_tokens=model.prompt.clock_tokens,
-    )
-    calibration = at_start(config, model, store, lambda _: None)
-    engine = Engine(config, model, tiers, calibration, lambda *_: None)
-    engine.start()
-    yield engine
-    engine.stop()
-    tiers.check_integrity()
-    store.close()
+    with running_engine(tmp_path, {"yard": YARD, "door": DOOR}) as engine:
+        yield engine
 
 
 class Visitors:

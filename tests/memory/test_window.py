@@ -39,7 +39,7 @@ def test_a_block_larger_than_the_window_stands_alone() -> None:
 
 
 def test_after_a_long_walk_the_window_equals_the_sink_and_its_newest_blocks_joined() -> None:
-    """Blocks of random lengths, some larger than the window, against joining everything anew each time."""
+    """Blocks of random lengths, some larger than the window, some forgotten, against joining everything anew."""
     walk = random.Random(4)
     sink, window = part(-1.0, 3), Window(part(-1.0, 3), part(-2.0, 3), window_tokens=20)
     plain: list[tuple[int, torch.Tensor]] = []
@@ -50,6 +50,11 @@ def test_after_a_long_walk_the_window_equals_the_sink_and_its_newest_blocks_join
         while len(plain) > 1 and sum(block.shape[2] for _, block in plain) > 20:
             assert out.pop(0) == plain.pop(0)[0]
         assert not out
+        if walk.random() < 0.3:
+            gone = {number for number, _ in plain if walk.random() < 0.4}
+            window.forget(gone)
+            plain = [(number, block) for number, block in plain if number not in gone]
+            assert [block.block_id for block in window.blocks] == [number for number, _ in plain]
         assert torch.equal(window.keys, torch.cat([sink, *(block for _, block in plain)], 2))
         assert window.tokens == window.keys.shape[2] - 3
     assert torch.equal(window.values[:, :, :3], part(-2.0, 3))
