@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -12,10 +10,10 @@ from ..memory.errors import StorageError
 from .capture.address import kind_of, path_of
 from .capture.settings import SourceConfig
 from .capture.source import says_start, start_ns
+from .file_head import head_of
 from .log import get_logger
 
 _ABOUT = "first read"
-_HEAD_BYTES = 1 << 16
 _log = get_logger("stream")
 
 
@@ -70,8 +68,4 @@ def _what(config: SourceConfig) -> str | None:
         return None
     if kind == "scene":
         return config.url
-    try:
-        with Path(path_of(config.url)).open("rb") as file:
-            return hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
-    except OSError:
-        return None
+    return head_of(path_of(config.url))

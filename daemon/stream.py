@@ -210,7 +210,7 @@ class Stream:
             if isinstance(message, Frame):
                 frames.append((message, message.utc_ns))
             elif isinstance(message, Still) and frames:
-                frames[-1] = (frames[-1][0], message.utc_ns)
+                frames[-1] = (frames[-1][0], max(frames[-1][1], message.utc_ns))  # a clock may be turned back a little
             elif isinstance(message, Still):
                 self._extend(message.utc_ns)
             elif frames:

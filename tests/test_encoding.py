@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from longwatch.daemon.capture.message import Frame
+from longwatch.daemon.capture.message import Frame, Still
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.errors import DeviceFull
 from longwatch.daemon.model.settings import ModelConfig
@@ -130,6 +130,15 @@ def test_an_error_that_nobody_foresaw_loses_no_frame_silently(stream: Stream) ->
     assert kept(stream) == [(0, False), (0, True), (3, False)]
     [gap] = stream.gaps(None)
     assert (gap.start_ns, gap.end_ns) == (at(0), at(3))
+
+
+def test_no_block_ends_before_it_begins_where_the_clock_is_turned_back_a_little(stream: Stream) -> None:
+    bring(stream, 0, 1, side=64)
+    for end_ns in (at(0) - SECOND_NS // 4, at(1), at(1) - SECOND_NS // 4):
+        stream._inbox._messages.put(Still(end_ns, 0, 0), 0)
+    step_all(stream)
+    (info,) = stream.retriever.index.infos()
+    assert (info.start_ns, info.end_ns) == (at(0), at(1))
 
 
 def test_a_portion_is_halved_to_one_and_grows_again_when_all_goes_well() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,22 @@ def test_a_clip_is_remembered_once_however_often_the_daemon_starts(tmp_path: Pat
             daemon.start()
         assert seen == [seen[0]] * 3
         assert seen[0][0] == 8
+
+
+def test_what_is_no_plain_file_keeps_nobody_waiting_and_has_no_start(tmp_path: Path) -> None:
+    book = Book(tmp_path)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    began = time.monotonic()
+    for path in (str(tmp_path / "pipe.mp4"), str(tmp_path / "folder.mp4"), "no\0path.mp4"):
+        assert first_read_ns("yard", SourceConfig(url=path), book) is None
+    assert time.monotonic() - began < 4
+    book.close()
+
+
+def test_a_pipe_among_the_streams_is_said_to_be_no_file_and_the_others_are_watched(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    streams = f'[streams.pipe]\nurl = "{tmp_path}/pipe.mp4"\n[streams.yard]\nurl = "scene://?seed=3"\n'
+    with DaemonProcess(tmp_path, streams) as daemon:
+        status = daemon.wait(lambda s: s.streams[0].state == "failed" and s.streams[1].blocks)
+        assert status.streams[0].last_error == f"{tmp_path}/pipe.mp4: there is no such file"

@@ -15,19 +15,20 @@ import time
 import msgspec
 
 from ..errors import CaptureError
-from .address import kind_of, mask_credentials
+from .address import kind_of, mask_credentials, scheme_of
 from .clock import StreamClock, gap_of
 from .confinement import environment
-from .message import Begin, Ended, Failed, Frame, Message, Opening, Still
+from .message import Begin, Ended, Failed, Frame, Message, Opening, Sent, Still
 from .noise import Noise
 from .pipe import LIVES, MessagePipe
 from .settings import SourceConfig
 from .source import start_ns as source_start_ns
-from .stamp import check_time, ticks_ns
+from .stamp import SECOND_NS, check_time, ticks_ns
 
 _FIRST_PAUSE_SECONDS = 0.5
 _SILENT_SECONDS = 30.0  # a process that imports says each second that it lives
 _IMPORT_SECONDS = 300.0
+_MOST_SECONDS = 3600.0  # that a process may read on in a recording, or wait in it, without a frame
 _REAP_SECONDS = 2.0
 _BESIDE_PIXELS = 16 << 20  # bytes of a frame's message: its picture, and a few numbers
 # Importing OpenCV takes a core for a second: 64 at once would take each other's time until none seems to live.
@@ -71,7 +72,7 @@ class CaptureChild:
         self._began_at = 0.0
         self._noise: Noise | None = None
         self._credit = False  # a frame was asked for, and has not come
-        self._waiting_since = 0.0
+        self._waiting_since = self._asked_at = 0.0
         self._seen = 0  # frames of this process
         self._dropped_before = 0  # by earlier processes
         self._last_pts_ns, self._second_0 = -1, 0  # of the source; what `ticks_ns` said at its second 0
@@ -167,19 +168,27 @@ class CaptureChild:
                 pipe.send(b"")
             self._credit = True
             if self._seen:  # before its first frame, a process is waited for since it began to open the source
-                self._waiting_since = time.monotonic()
+                self._waiting_since = self._asked_at = time.monotonic()
 
-    def _take(self, message: Message) -> Message | None:
+    def _take(self, message: Sent) -> Message | None:
+        """What a message means to whoever reads.
+
+        Raises:
+            CaptureError: it may not come now.
+        """
         if isinstance(message, Opening):
+            if not self._importing:
+                raise CaptureError("twice that it opens the source")
             self._imported()
-            self._waiting_since = time.monotonic()
+            self._waiting_since = self._asked_at = time.monotonic()
             return None
-        self._credit = False
         if isinstance(message, Frame | Still):
+            if not self._credit:
+                raise CaptureError("a frame that nobody asked for")
+            self._credit = False
             return self._take_frame(message)
         if isinstance(message, Ended):
             return self._finish("ended", message, "")
-        assert isinstance(message, Failed), f"a process never sends {message!r}"
         meaning = "" if self._seen or self._noise is None else self._noise.meaning
         reason = f"{self._shown}: {meaning}" if meaning else mask_credentials(message.reason)
         if message.final:
@@ -206,9 +215,9 @@ class CaptureChild:
         return gap_of(step_ns, before, message, broken)
 
     def _check_life(self, gets_on: bool) -> None:
-        """Puts an end to a process that hangs; one that says that it gets on is given more time."""
+        """Puts an end to a process that hangs; one that says that it gets on is given more time, where that can be."""
         now = time.monotonic()
-        if gets_on:
+        if gets_on and (self._importing or now - self._asked_at < self._most_seconds()):
             self._waiting_since = now
         if self._importing:
             if now - self._waiting_since > _SILENT_SECONDS or now - self._began_at > _IMPORT_SECONDS:
@@ -219,6 +228,16 @@ class CaptureChild:
             patience += self.config.open_seconds
         if now - self._waiting_since > patience:
             self._break(f"{self._shown}: no frame for {patience:.0f} s")
+
+    def _most_seconds(self) -> float:
+        """For how long a process that says that it gets on is believed: as long as a recording may keep it busy.
+
+        A camera has nothing to be busy with. What has been read of a recording may have to be read again at real pace.
+        """
+        if scheme_of(self.config.url) in ("rtsp", "rtsps") or kind_of(self.config.url) == "webcam":
+            return 0.0
+        again = 0.0 if self._seen else max(0, self._after_ns()) / SECOND_NS
+        return _MOST_SECONDS + 1 / self.config.fps + again
 
     def _imported(self) -> None:
         """Lets the next process start."""
@@ -265,14 +284,14 @@ class CaptureChild:
         self._process = self._pipe = self._noise = None
 
 
-def _decode(body: bytearray) -> Message:
+def _decode(body: bytearray) -> Sent:
     """What a process has sent, which may be under a hostile camera's command.
 
     Raises:
         CaptureError: it is no message, or makes no sense.
     """
     try:
-        message: Message = msgspec.msgpack.decode(body, type=Message)
+        message: Sent = msgspec.msgpack.decode(body, type=Sent)
     except msgspec.MsgspecError as exc:
         raise CaptureError(f"what is no message ({exc})") from exc
     if isinstance(message, Frame | Still):

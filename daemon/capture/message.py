@@ -89,4 +89,5 @@ class Gap(msgspec.Struct, frozen=True, tag=True, array_like=True):
     step_ns: int = 0
 
 
-Message = Opening | Frame | Still | Ended | Failed | Gap
+Sent = Opening | Frame | Still | Ended | Failed  # by a capture process
+Message = Sent | Gap
