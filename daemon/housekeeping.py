@@ -38,7 +38,7 @@ class Housekeeping:
         self._fader = Fader(tiers, self._tell_faded)
         self._fading = threading.Lock()  # over whether the fader may begin
         self._named: set[tuple[str, str]] = set()
-        self._erase_error = ""
+        self._erase_error = self._left = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -123,6 +123,10 @@ class Housekeeping:
                 continue
             _log.info("day forgotten", stream=stream, day=day, blocks=len(gone), reason=reason)
             self._on_gone(stream, gone)
+        left, before = store.delete_leftovers(), self._left
+        if left and left != before:
+            _log.error("a day that was dropped is not deleted yet; it is not found, and tried again", error=left)
+        self._left = left
 
     def _name_what_goes(self) -> None:
         dropping = self.dropping

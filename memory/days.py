@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from .errors import BrokenFile, StorageError
-from .folder import day_files, set_aside
+from .folder import day_files, delete_leftovers, set_aside, stream_folders
 from .opendays import OpenDays
 from .partition import Partition
 
@@ -18,6 +18,7 @@ class Days:
 
     Attributes:
         broken: days whose file is proven to be broken and was set aside, and why.
+        left: why something of a day that is gone could not be deleted when it was last tried, empty where all was.
 
     Raises:
         StoreUnreadable: a file or folder cannot be read now.
@@ -27,7 +28,8 @@ class Days:
     def __init__(self, folder: Path, map_bytes: int) -> None:
         self._folder, self._map_bytes = folder, map_bytes
         self._open = OpenDays(_OPEN_AT_ONCE)
-        self._lock = threading.Lock()  # over the dictionaries; a day's own locks are taken first
+        self._lock = threading.Lock()  # over the dictionaries, and never held while a disk works
+        self._deleting = threading.Lock()
         self._days: dict[str, dict[str, Partition]] = {}
         self.broken: dict[str, str] = {}
         for data in day_files(folder):
@@ -36,6 +38,8 @@ class Days:
                 self._days.setdefault(stream, {})[day] = self._partition(data.parent)
             except BrokenFile as exc:
                 self.broken[f"{stream} {day}"] = f"{exc}; set aside as {set_aside(data).name}"
+        self.left = ""
+        self.delete_all_leftovers()
 
     def streams(self) -> list[str]:
         """Names of all streams that have a day."""
@@ -61,30 +65,50 @@ class Days:
         """A day to write to, there already or not."""
         with self._lock:
             days = self._days.setdefault(stream, {})
-            if day not in days:
+            if day not in days or days[day].is_gone:
                 days[day] = self._partition(self._folder / stream / day)
             return days[day]
 
     def remove(self, stream: str, day: str) -> list[int]:
-        """Deletes a day, files and all. Returns the ids that are gone.
+        """Takes a day out of the store. Returns the ids that are gone. `delete_leftovers` deletes its files.
 
         Raises:
-            StoreUnwritable: it could not be deleted; what is left is found no more.
+            StoreUnwritable: it cannot be; the day is as it was.
         """
         partition = self.find(stream, day)
         if partition is None:
             return []
         with partition.alone():
+            if partition.is_gone:
+                return []
             try:
                 ids = partition.ids()
             except StorageError:  # it cannot be read, but it can be deleted
                 ids = []
+            partition.put_away()
             with self._lock:
-                if self._days[stream].get(day) is not partition:
-                    return []
-                del self._days[stream][day]
-                partition.remove()
+                if self._days[stream].get(day) is partition:  # and not begun anew
+                    del self._days[stream][day]
         return ids
+
+    def delete_leftovers(self, stream: str) -> None:
+        """Deletes the files of a stream's days that are gone.
+
+        Raises:
+            StoreUnwritable: something cannot be deleted; nothing of it is found.
+        """
+        with self._deleting:
+            delete_leftovers(self._folder, stream, lambda day: self.find(stream, day) is not None)
+
+    def delete_all_leftovers(self) -> None:
+        """The same for all streams; what cannot be deleted is told by `left`."""
+        left: list[str] = []
+        for stream in stream_folders(self._folder):
+            try:
+                self.delete_leftovers(stream)
+            except StorageError as exc:
+                left.append(str(exc))
+        self.left = left[0] if left else ""
 
     def close(self) -> None:
         """Unmaps all files."""

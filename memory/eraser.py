@@ -124,13 +124,21 @@ class Eraser:
         return gone
 
     def _carry_out(self, erasure: Erasure) -> None:
+        failed: list[StorageError] = []
         for day, ids in self._hide(erasure).items():
             partition = self._days.find(erasure.stream, day)
-            if partition is not None:
-                with contextlib.suppress(BlockNotFound):  # the day was dropped meanwhile
-                    self._erase(erasure.stream, partition, ids)
+            try:
+                if partition is not None:
+                    with contextlib.suppress(BlockNotFound):  # the day was dropped meanwhile
+                        self._erase(erasure.stream, partition, ids)
+            except StorageError as exc:  # the other days are erased all the same
+                failed.append(exc)
+                continue
             self._erased.setdefault(erasure.number, set()).update(ids)
+        self._days.delete_leftovers(erasure.stream)
         self._erase_broken(erasure)
+        if failed:
+            raise failed[0]
         self._book.end_erasure(erasure)
 
     def _erase(self, stream: str, partition: Partition, ids: set[int]) -> None:
@@ -147,18 +155,25 @@ class Eraser:
         erased.update(info.block_id for info in queued)
         seen_ns = max((info.end_ns for info in queued), default=0)
         found: dict[str, set[int]] = {}
+        failed: list[StorageError] = []
         for partition in self._days.of(erasure.stream):
             day = partition.folder.name
             if day_span(day)[0] > erasure.until_ns:
                 continue
-            with contextlib.suppress(BlockNotFound):  # the day was dropped meanwhile
+            try:
                 touched = partition.touched(erasure, ends)
                 if touched:
+                    seen_ns = max(seen_ns, *touched.values())
                     partition.hide(touched)
                     found[day] = set(touched)
-                    seen_ns = max(seen_ns, *touched.values())
+            except BlockNotFound:  # the day was dropped meanwhile
+                continue
+            except StorageError as exc:  # the other days are hidden all the same
+                failed.append(exc)
         if seen_ns:
             self._book.note_seen(erasure.stream, seen_ns)
+        if failed:
+            raise failed[0]
         return found
 
     def _erase_broken(self, erasure: Erasure) -> None:

@@ -4,6 +4,7 @@ store.lock              held by the one process that has the store
 store.book/             see `Book`; names with a dot are never a stream's
 STREAM/DAY/data.mdb     see `Partition`
 STREAM/DAY/data.mdb.broken-TIME   set aside, since it is proven not to be what LMDB left there
+STREAM/DAY.gone-TIME    a day that is not in the store any more, on its way to be deleted
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from .errors import StoreInUse, StoreUnreadable, StoreUnwritable
 STREAM_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # for fullmatch: `$` would let a line feed pass
 LAST_NS = 9_223_286_400_000_000_000 - 1  # the end of the last whole day that 63 bits can count, 2262-04-10
 _DAY_NAME = re.compile(r"\d{4}-\d\d-\d\d")
+_GONE, _BROKEN = ".gone-", "data.mdb.broken-"
 _LOCK, _OLD_LOCK = "store.lock", "lock"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -83,12 +86,37 @@ def broken_files(folder: Path, stream: str) -> list[Path]:
         StoreUnreadable: as `day_files`.
     """
     days = _days_of(folder / stream)
-    return [day / name for day in days for name in _names_in(day) if name.startswith("data.mdb.broken-")]
+    return [day / name for day in days for name in _names_in(day) if name.startswith(_BROKEN)]
+
+
+def put_away(day_folder: Path) -> None:
+    """Takes a day out of the store in one step, all of it or nothing. `delete_leftovers` deletes what it was."""
+    day_folder.rename(day_folder.with_name(f"{day_folder.name}{_GONE}{time.time_ns()}"))
+
+
+def delete_leftovers(folder: Path, stream: str, is_day: Callable[[str], bool]) -> None:
+    """Deletes what is left of a stream's days that are gone, also what a kill left beside data that are deleted.
+
+    Args:
+        is_day: whether a day is in the store, with or without a file yet.
+
+    Raises:
+        StoreUnwritable: something cannot be deleted.
+    """
+    left = _leftovers(folder / stream, is_day)
+    failed: list[str] = []
+    for path in left:
+        try:
+            _delete(path)
+        except OSError as exc:  # the others are deleted all the same
+            failed.append(f"{path} cannot be deleted: {exc.strerror}; delete it, or make it writable to this user")
+    if failed:
+        raise StoreUnwritable(failed[0])
 
 
 def set_aside(file: Path) -> Path:
     """Puts a file that is proven to be broken out of the way, to `data.mdb.broken-TIME`. Returns where it is now."""
-    aside = file.with_name(f"data.mdb.broken-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
+    aside = file.with_name(f"{_BROKEN}{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
     file.rename(aside)
     file.with_name("index").unlink(missing_ok=True)
     return aside
@@ -155,6 +183,25 @@ def _day_folders(folder: Path) -> Iterator[Path]:
     for stream in _folders_in(folder):
         if STREAM_NAME.fullmatch(stream.name):
             yield from _days_of(stream)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _leftovers(stream_folder: Path, is_day: Callable[[str], bool]) -> list[Path]:
+    left = [day for day in _folders_in(stream_folder) if _DAY_NAME.fullmatch(day.name.partition(_GONE)[0])]
+    found = [day for day in left if _GONE in day.name]
+    for day in (day for day in left if _GONE not in day.name):
+        names = _names_in(day)  # read first: a day is in the store before it has a folder
+        if "data.mdb" not in names and not is_day(day.name):
+            aside = [name for name in names if name.startswith(_BROKEN)]
+            found += [day / name for name in names if name not in aside] if aside else [day]
+    return found
 
 
 def _days_of(stream_folder: Path) -> list[Path]:

@@ -32,7 +32,7 @@ from torch import Tensor
 from .block import BlockInfo
 from .book import Erasure
 from .errors import BlockNotFound, BrokenFile, CorruptBlock, StorageError, StoreUnreadable, StoreUnwritable
-from .folder import day_span, sync_folder
+from .folder import day_span, put_away, sync_folder
 from .pages import check_pages
 from .record import seal, unseal
 from .scales import Scales
@@ -130,6 +130,11 @@ class Partition:
     @property
     def _fresh(self) -> Path:
         return self.folder / "fresh"
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it was taken out of the store."""
+        return self._gone
 
     @property
     def is_open(self) -> bool:
@@ -293,16 +298,19 @@ class Partition:
                 shutil.rmtree(self._fresh, ignore_errors=True)
         return True
 
-    def remove(self) -> None:
-        """Deletes the day, files and all; nothing is found in it any more."""
+    def put_away(self) -> None:
+        """Takes the day out of the store; nothing is found in it any more.
+
+        Raises:
+            StoreUnwritable: it cannot be; the day is as it was.
+        """
         with self._writing, self._lock:
             self.close()
-            self._gone = True
             try:
-                shutil.rmtree(self.folder)
-                sync_folder(self.folder.parent)
+                put_away(self.folder)
             except OSError as exc:
-                raise StoreUnwritable(f"{self.folder} cannot be removed: {exc}") from exc
+                raise StoreUnwritable(f"{self.folder} cannot be removed: {exc.strerror}") from exc
+            self._gone = True
 
     def _rewrite(
         self,

@@ -16,7 +16,7 @@ from .block import BlockInfo
 from .book import Book, Erasure
 from .days import Days
 from .eraser import Eraser
-from .errors import BlockNotFound
+from .errors import BlockNotFound, StorageError
 from .folder import shut_others_out, stream_folders, take_folder
 from .ids import Ids
 from .partition import Entry, Partition
@@ -73,6 +73,8 @@ class Store:
             raise
         self.broken = self._days.broken
         self.newest_stored_ns = self._stored.newest_ns
+        if self._days.left:
+            self.notices.append(f"files of days that were dropped are left, and not shown: {self._days.left}")
         if self.book.set_aside:
             self.notices.append(f"the store's book was broken and is begun again: {self.book.set_aside}")
         self._writer = Writer(
@@ -213,12 +215,21 @@ class Store:
         """Deletes a day of a stream, files and all. Returns the ids that are gone.
 
         Raises:
-            StoreUnwritable: it could not be deleted.
+            StoreUnwritable: it could not be deleted; the day is as it was.
         """
         ids = self._days.remove(stream, day)
         self._writer.forget_ends(stream, day)
         self._stored.forget(stream, day)
+        self.delete_leftovers()
         return ids
+
+    def delete_leftovers(self) -> str:
+        """Tries again to delete the files of days that are gone. Returns why it failed, empty where nothing is left."""
+        try:
+            self._days.delete_all_leftovers()
+        except StorageError as exc:
+            return str(exc)
+        return self._days.left
 
     def promise(self, stream: str, since_ns: int | None, until_ns: int | None) -> Erasure:
         """Notes for good that a time is to be forgotten: every block that has an id by now. `carry_out` does it.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import lmdb
@@ -15,6 +17,7 @@ from longwatch.memory.errors import BlockNotFound, StoreUnwritable
 from longwatch.memory.store import Store
 
 from .blocks import DAY_NS, MORNING_NS, make_block
+from .rights import like_any_user
 from .test_store import bytes_under, config, marks_of, memory, tiers_on
 
 SECOND_NS = 1_000_000_000
@@ -103,6 +106,118 @@ def test_what_went_later_by_itself_is_told_to_who_asks_again(tmp_path: Path) -> 
         assert tiers.store.carry_out_rest() == ({"yard": [3, 4]}, "")
         assert tiers.store.forget("yard", *span(3, 4)) == 2
         assert tiers.store.forget("yard", *span(3, 4)) == 0
+
+
+@pytest.mark.parametrize("shut", ["yard", "yard/2026-03-02"])
+def test_a_whole_day_that_cannot_be_deleted_is_told_each_time_and_never_comes_back(tmp_path: Path, shut: str) -> None:
+    fill(tmp_path)
+    with memory(tmp_path) as tiers, like_any_user():
+        (tmp_path / shut).chmod(0o500)
+        for _ in range(3):
+            with pytest.raises(StoreUnwritable, match=r"2026-03-02.* cannot be (removed|deleted): Perm"):
+                tiers.store.forget("yard", None, None)
+            assert ids_of(tiers.store) == []
+            assert len(tiers.store.promised) == 1
+        for folder in (tmp_path / "yard", *(tmp_path / "yard").iterdir()):
+            folder.chmod(0o700)
+    with memory(tmp_path) as tiers:
+        assert ids_of(tiers.store) == []
+        assert not any(marks_of(number)[0] in bytes_under(tmp_path) for number in range(1, 11))
+
+
+def test_a_day_that_cannot_be_deleted_keeps_no_other_from_being_erased(tmp_path: Path) -> None:
+    fill(tmp_path)
+    with memory(tmp_path) as tiers:
+        tiers.spill("yard", make_block(11, MORNING_NS + DAY_NS))
+        tiers.store.flush()
+        first = tmp_path / "yard" / "2026-03-02"
+        (first / "fresh").write_text("not a folder")
+        with pytest.raises(StoreUnwritable, match="cannot be written anew"):
+            tiers.store.forget("yard", span(5, 5)[0], None)
+        assert ids_of(tiers.store) == [1, 2, 3, 4]
+        assert marks_of(5)[0] in bytes_under(tmp_path)
+        assert marks_of(11)[0] not in bytes_under(tmp_path)
+        (first / "fresh").unlink()
+        (first / "index").write_text("made from all ten")
+        tiers.spill("yard", make_block(12, MORNING_NS + DAY_NS))
+        tiers.store.flush()
+        with like_any_user():
+            first.chmod(0o500)
+            with pytest.raises(StoreUnwritable, match="index cannot be removed"):
+                tiers.store.forget("yard", None, None)
+            assert ids_of(tiers.store) == []
+            first.chmod(0o700)
+        assert tiers.store.forget("yard", None, None) == 11  # hidden ones count as well
+
+
+def test_a_dropped_day_is_gone_whole_or_as_it_was(tmp_path: Path) -> None:
+    fill(tmp_path)
+    with memory(tmp_path) as tiers, like_any_user():
+        (tmp_path / "yard").chmod(0o500)
+        for _ in range(2):
+            with pytest.raises(StoreUnwritable, match="2026-03-02 cannot be removed: Permission denied"):
+                tiers.store.drop("yard", "2026-03-02")
+            assert ids_of(tiers.store) == list(range(1, 11))
+            assert len(tiers.store.days()) == 1
+        (tmp_path / "yard").chmod(0o700)
+        (tmp_path / "yard" / "2026-03-02").chmod(0o500)  # it can be put away, and not be deleted
+        assert tiers.store.drop("yard", "2026-03-02") == list(range(1, 11))
+        assert (ids_of(tiers.store), tiers.store.days()) == ([], [])
+        tiers.spill("yard", make_block(11))  # of the same day
+        tiers.store.flush()
+        assert "cannot be deleted: Permission denied" in tiers.store.delete_leftovers()
+        (left,) = (tmp_path / "yard").glob("2026-03-02.gone-*")
+        left.chmod(0o700)
+        assert tiers.store.delete_leftovers() == ""
+        assert ids_of(tiers.store) == [11]
+        assert not any(marks_of(number)[0] in bytes_under(tmp_path) for number in range(1, 11))
+
+
+def test_what_a_kill_left_of_a_dropped_day_is_deleted_at_the_next_start(tmp_path: Path) -> None:
+    fill(tmp_path)
+    for day, names in (("2026-03-01", ["index"]), ("2026-02-01.gone-5", ["data.mdb", "index"])):
+        (tmp_path / "yard" / day).mkdir()
+        for name in names:
+            (tmp_path / "yard" / day / name).write_bytes(b"of a day that is gone")
+    aside = tmp_path / "yard" / "2026-02-28"
+    aside.mkdir()
+    (aside / "data.mdb.broken-20260303-000000").write_bytes(b"set aside")
+    (aside / "index").write_bytes(b"of a day that is gone")
+    with memory(tmp_path) as tiers:
+        assert b"of a day that is gone" not in bytes_under(tmp_path)
+        assert b"set aside" in bytes_under(tmp_path)
+        assert sorted(os.listdir(tmp_path / "yard")) == ["2026-02-28", "2026-03-02"]
+        assert ids_of(tiers.store) == list(range(1, 11))
+
+
+def test_while_a_day_is_deleted_other_streams_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path)
+    deleting, go_on = threading.Event(), threading.Event()
+    delete = shutil.rmtree
+
+    def slowly(path: Path, **options: bool) -> None:
+        if ".gone-" in Path(path).name:
+            deleting.set()
+            assert go_on.wait(30)
+        delete(path, **options)
+
+    with memory(tmp_path) as tiers:
+        tiers.spill("door", make_block(1))
+        tiers.store.flush()
+        monkeypatch.setattr(shutil, "rmtree", slowly)
+        dropping = threading.Thread(target=tiers.store.drop, args=("yard", "2026-03-02"))
+        dropping.start()
+        try:
+            assert deleting.wait(30)
+            found: list[object] = []
+            look = threading.Thread(target=lambda: found.extend((tiers.store.last_id("door"), tiers.store.streams())))
+            look.start()
+            look.join(10)
+            assert found == [1, ["door"]]
+        finally:
+            go_on.set()
+            dropping.join()
+        assert not list((tmp_path / "yard").iterdir())
 
 
 @pytest.mark.parametrize("moment", ["promised", "hidden"])
