@@ -108,13 +108,16 @@ class PastDay:
 
     @contextmanager
     def out_of_the_way(self) -> Iterator[None]:
-        """The whole stream is not in the store: retention drops the oldest day first, and that would be this one."""
-        there, aside = self.folder.parent, self.folder.parents[2] / "past"
-        there.rename(aside)
+        """Neither it nor `camera` is in the store: what was stored first is dropped first, and that may be theirs."""
+        store = self.folder.parents[1]
+        away = [name for name in ("past", "camera") if (store / name).exists()]
+        for name in away:
+            (store / name).rename(store.parent / name)
         try:
             yield
         finally:
-            aside.rename(there)
+            for name in away:
+                (store.parent / name).rename(store / name)
 
     @property
     def fading(self) -> bool:
@@ -224,10 +227,10 @@ class Life:
 
     def _content_limit(self) -> str:
         """A limit above which all is by half of the oldest day of `extra`, which retention then drops."""
-        sizes = {day: size for day, size in self._ledger.content_bytes.items() if day[0] != "past"}
+        sizes = {day: size for day, size in self._ledger.content_bytes.items() if day[0] not in ("past", "camera")}
         oldest = min((day for stream, day in sizes if stream == "extra"), default="")
         size = sizes.get(("extra", oldest), 0)
-        return f"content_bytes = {sum(sizes.values()) - size // 2}\nlow_water = 1.0"
+        return f"content_bytes = {sum(sizes.values()) - size // 2}\nlow_water = 1.0\nnotice_seconds = 0"
 
     # The moments. Each returns when the kill is to come.
 

@@ -195,7 +195,7 @@ def live(folder: Path, ledger: Ledger, record: Record) -> list[Path]:
     ledger.examine()
     record.erasures.append(Erasure(ledger.days_of("past")[str(oldest)], time.time()))
     limit = sum(ledger.content_bytes.values()) - ledger.content_bytes["past", str(oldest)] // 2
-    dropping = sitting(2, f"content_bytes = {limit}\nlow_water = 1.0")
+    dropping = sitting(2, f"content_bytes = {limit}\nlow_water = 1.0\nnotice_seconds = 0")
     with dropping.lived() as client:
         dropping.until(client, lambda status: not past.parent.exists())
         dropping.until(client, lambda status: ledger.heard_of("yard") > 10)

@@ -53,6 +53,7 @@ folder = "{folder}/store"
 ram_bytes = {ram_bytes}
 disk_bytes = {disk_bytes}
 keep_days = 0
+notice_seconds = 0
 [server]
 address = "tcp://127.0.0.1:{port}"
 events_address = "tcp://127.0.0.1:{events_port}"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
+from shutil import disk_usage
 
 from ..memory.book import Erasure
 from ..memory.errors import StorageError
 from ..memory.fading import Fader
-from ..memory.retention import Dropping, Retention, RetentionClock, days_to_fade
+from ..memory.retention import Dropping, Retention, days_to_fade
+from ..memory.retentionclock import RetentionClock
 from ..memory.settings import FadeStep, MemoryConfig
 from ..memory.tiers import Tiers
 from .log import get_logger
 
 _EVERY_SECONDS = 60.0
+_FULL_BYTES = 256 << 20  # with less room on the disk than this, it may be full within a notice
 _log = get_logger("housekeeping")
 
 
@@ -33,7 +36,8 @@ class Housekeeping:
         on_gone: Callable[[str, list[int]], None],
     ) -> None:
         self._config, self._tiers, self._watched, self._on_gone = config, tiers, watched, on_gone
-        self._clock = RetentionClock(tiers.store.newest_stored_ns)
+        oldest = max(config.keep_days, *(step.days for step in config.fade), 0)
+        self._clock = RetentionClock(tiers.store.book, tiers.store.newest_stored_ns, oldest)
         self._retention = Retention(config, self._clock)
         self._fader = Fader(tiers, self._tell_faded)
         self._fading = threading.Lock()  # over whether the fader may begin
@@ -49,7 +53,7 @@ class Housekeeping:
 
     @property
     def dropping(self) -> tuple[Dropping, ...]:
-        """Days that will soon be dropped for their age."""
+        """Days that will soon be dropped."""
         return self._retention.dropping
 
     def start(self) -> None:
@@ -110,7 +114,8 @@ class Housekeeping:
 
     def _drop(self) -> None:
         store = self._tiers.store
-        due = self._retention.due(store.days(), self._watched())
+        is_full = disk_usage(self._config.folder).free < _FULL_BYTES
+        due = self._retention.due(store.days(), self._watched(), disk_is_full=is_full)
         self._name_what_goes()
         for stream, day, reason, _ in due:
             with self._fading:

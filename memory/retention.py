@@ -2,25 +2,21 @@
 
 Nothing is deleted on a clock's word alone. A day is too old once both its date and the time when it was last written
 to lie far enough back, so that an old recording is not dropped while it is read. And age counts only while the clock
-has shown itself to be right: see `RetentionClock`.
+has shown itself to be right: see `RetentionClock`. Where bytes decide, what was stored first goes first.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
 from .folder import day_span
+from .retentionclock import RetentionClock
 from .settings import FadeStep, MemoryConfig
 
 _SECOND_NS = 1_000_000_000
 _DAY_NS = 86_400 * _SECOND_NS
-_AFTER_START_SECONDS = 600.0  # in which nothing is dropped for its age
-_NOTICE_NS = 600 * _SECOND_NS  # a day is named so long before it is dropped for its age
-_AFTER_JUMP_SECONDS = 86_400.0
-_JUMP_SECONDS = 120.0
 _FORESIGHT_NS = _DAY_NS
 
 
@@ -62,6 +58,7 @@ class Dropping(NamedTuple):
 
 
 _DISK, _CONTENT = attrgetter("disk_bytes"), attrgetter("content_bytes")
+_DATE = attrgetter("day", "stream")
 
 
 def too_old_at_ns(day: Day, keep_days: float) -> int:
@@ -70,15 +67,21 @@ def too_old_at_ns(day: Day, keep_days: float) -> int:
 
 
 def over_limit(
-    days: Sequence[Day], *, disk: Limit | None, content: Limit | None, watched: Collection[str] | None = None
+    days: Sequence[Day],
+    *,
+    disk: Limit | None,
+    content: Limit | None,
+    now_ns: int,
+    watched: Collection[str] | None = None,
 ) -> list[tuple[Day, str]]:
-    """The days to drop now since all together take too much, oldest first, and which limit each is dropped for.
+    """The days to drop since all together take too much, first stored first, and which limit each is dropped for.
 
     Args:
+        now_ns: what was stored later than this was stored by a wrong clock.
         watched: streams whose newest day is still written, and so stays; None means all.
     """
     dropped: dict[Day, str] = {}
-    past = _past(days, watched)
+    past = _as_stored(_past(days, watched), now_ns)
     for limit, size, key in ((disk, _DISK, "disk_bytes"), (content, _CONTENT, "content_bytes")):
         taken = sum(size(day) for day in days if day not in dropped)
         if limit is None or taken <= limit.high:
@@ -115,55 +118,10 @@ def days_to_fade(days: Sequence[Day], *, now_ns: int, fade: Sequence[FadeStep]) 
     return due
 
 
-class RetentionClock:
-    """Whether the time of day may be believed when something is deleted for its age.
-
-    Not in the first ten minutes. Not for a day where it jumped against the clock that only counts: then, or while the
-    daemon was down: it starts more than a day later than anything was stored. Either may be true; a day's wait costs
-    little, and a wrong clock costs the memory.
-
-    Args:
-        newest_stored_ns: when something was last stored before the start; 0 where nothing was.
-    """
-
-    def __init__(
-        self,
-        newest_stored_ns: int,
-        wall_ns: Callable[[], int] = time.time_ns,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._wall_ns, self._monotonic = wall_ns, monotonic
-        self._began = self._doubtful_until = monotonic()
-        self._ahead = self._difference()
-        if newest_stored_ns and wall_ns() > newest_stored_ns + _DAY_NS:
-            self._doubtful_until += _AFTER_JUMP_SECONDS
-
-    @property
-    def now_ns(self) -> int:
-        """The time of day, right or wrong."""
-        return self._wall_ns()
-
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether it jumped within a day."""
-        return self._doubt() > 0
-
-    def waits_seconds(self) -> float:
-        """For how long nothing is dropped for its age; 0 where it may be."""
-        return max(0.0, self._doubt(), self._began + _AFTER_START_SECONDS - self._monotonic())
-
-    def _doubt(self) -> float:
-        before, self._ahead = self._ahead, self._difference()
-        if abs(self._ahead - before) > _JUMP_SECONDS:
-            self._doubtful_until = self._monotonic() + _AFTER_JUMP_SECONDS
-        return self._doubtful_until - self._monotonic()
-
-    def _difference(self) -> float:
-        return self._wall_ns() / _SECOND_NS - self._monotonic()
-
-
 class Retention:
     """Which days are to be dropped now, and which are named because they soon will be.
+
+    Every day is named for `notice_seconds` of this life before it goes, and so nothing goes in the first minutes.
 
     Attributes:
         dropping: what will be dropped, why and when, as it was last found; may be read on any thread.
@@ -171,28 +129,46 @@ class Retention:
 
     def __init__(self, config: MemoryConfig, clock: RetentionClock) -> None:
         self._config, self._clock = config, clock
-        self._named_ns: dict[tuple[str, str], int] = {}
+        self._named_at: dict[tuple[str, str], float] = {}  # as the clock counts
         self.dropping: tuple[Dropping, ...] = ()
 
-    def due(self, days: Sequence[Day], watched: Collection[str]) -> list[Dropping]:
-        """The days to drop now, oldest first. Those that go for their age were named at least ten minutes before."""
-        memory, now_ns = self._config, self._clock.now_ns
+    def due(self, days: Sequence[Day], watched: Collection[str], *, disk_is_full: bool = False) -> list[Dropping]:
+        """The days to drop now, oldest first.
+
+        Args:
+            disk_is_full: what is above a limit in bytes goes without a notice, or nothing new could be written.
+        """
+        now_ns = self._clock.now_ns
         waits_ns = round(self._clock.waits_seconds() * _SECOND_NS)
-        old = too_old(days, now_ns=now_ns, keep_days=memory.keep_days, watched=watched)
-        self._named_ns = {(each.stream, each.day): self._named_ns.get((each.stream, each.day), now_ns) for each in old}
-        named = [
-            each._replace(at_ns=max(each.at_ns, now_ns + waits_ns, self._named_ns[each.stream, each.day] + _NOTICE_NS))
-            for each in old
+        named_at, self._named_at = self._named_at, {}
+        old = [
+            self._named(each._replace(at_ns=max(each.at_ns, now_ns + waits_ns)), named_at, now_ns)
+            for each in too_old(days, now_ns=now_ns, keep_days=self._config.keep_days, watched=watched)
         ]
-        by_age = [each for each in named if each.at_ns <= now_ns]
-        left = [day for day in days if (day.stream, day.day) not in {(each.stream, each.day) for each in by_age}]
+        gone = {(each.stream, each.day) for each in old if each.at_ns <= now_ns}
+        left = [day for day in days if (day.stream, day.day) not in gone]
+        over = self._over(left, watched, now_ns)
+        named = [self._named(each, named_at, now_ns) for each in over]
+        if not disk_is_full:
+            over = named
+        found: dict[tuple[str, str], Dropping] = {}
+        for each in sorted((*old, *over), key=attrgetter("at_ns"), reverse=True):
+            found[each.stream, each.day] = each  # what comes first, where both come
+        self.dropping = tuple(sorted((each for each in found.values() if each.at_ns > now_ns), key=_DATE))
+        return sorted((each for each in found.values() if each.at_ns <= now_ns), key=_DATE)
+
+    def _over(self, days: Sequence[Day], watched: Collection[str], now_ns: int) -> list[Dropping]:
+        memory = self._config
         disk, content = (Limit.of(high, memory.low_water) for high in (memory.disk_bytes, memory.content_bytes))
-        over = over_limit(left, disk=disk, content=content, watched=watched)
-        by_bytes = [Dropping(day.stream, day.day, reason, now_ns) for day, reason in over]
-        self.dropping = tuple(each for each in named if each not in by_age)
-        return sorted(
-            {(each.day, each.stream): each for each in (*by_age, *by_bytes)}.values(), key=lambda each: each.day
-        )
+        over = over_limit(days, disk=disk, content=content, now_ns=now_ns, watched=watched)
+        return [Dropping(day.stream, day.day, reason, now_ns) for day, reason in over]
+
+    def _named(self, dropping: Dropping, before: Mapping[tuple[str, str], float], now_ns: int) -> Dropping:
+        """The same, not before its notice is over; what was not named before is named now."""
+        key, counted = (dropping.stream, dropping.day), self._clock.counted_seconds
+        since = self._named_at.setdefault(key, before.get(key, counted))
+        notice_ns = round((since + self._config.notice_seconds - counted) * _SECOND_NS)
+        return dropping._replace(at_ns=max(dropping.at_ns, now_ns + notice_ns))
 
 
 def _past(days: Sequence[Day], watched: Collection[str] | None) -> list[Day]:
@@ -202,3 +178,14 @@ def _past(days: Sequence[Day], watched: Collection[str] | None) -> list[Day]:
         if watched is None or row.stream in watched:
             written[row.stream] = max(row, written.get(row.stream, row), key=lambda row: (row.last_id, row.day))
     return sorted((row for row in days if written.get(row.stream) != row), key=lambda row: (row.day, row.stream))
+
+
+def _as_stored(days: Sequence[Day], now_ns: int) -> list[Day]:
+    """First stored first. Of one stream the ids tell, as a clock may have been wrong; a time to come never counts."""
+    times: dict[Day, int] = {}
+    for stream in {day.stream for day in days}:
+        own = sorted((day for day in days if day.stream == stream), key=attrgetter("last_id"))
+        newest = min((day.stored_ns for day in own if day.stored_ns <= now_ns), default=now_ns)
+        for day in own:
+            times[day] = newest = max(newest, day.stored_ns if day.stored_ns <= now_ns else 0)
+    return sorted(days, key=lambda day: (times[day], day.last_id, day.day, day.stream))

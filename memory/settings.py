@@ -39,6 +39,8 @@ class MemoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             limit.
         low_water: above either limit the oldest days are dropped, until this share of it is taken.
         keep_days: days that ended and were last written to longer ago than this are dropped; 0 means for ever.
+        notice_seconds: a day is named, in log and status, for so long before it is dropped, also after a start; on a
+            full disk a limit in bytes does not wait.
         commit_seconds: the longest that a block waits before it is durable.
         commit_bytes: a group of this size is committed at once.
         map_bytes: address space that a day of a stream begins with; it doubles whenever the day is full, and costs no
@@ -53,6 +55,7 @@ class MemoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     content_bytes: Annotated[int, Meta(ge=0)] = 0
     low_water: Annotated[float, Meta(gt=0, le=1)] = 0.9
     keep_days: Annotated[float, Meta(ge=0)] = 30.0
+    notice_seconds: Annotated[float, Meta(ge=0, le=604_800)] = 600.0
     commit_seconds: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
     commit_bytes: Annotated[int, Meta(ge=1 << 16)] = 32 << 20
     map_bytes: Annotated[int, Meta(ge=1 << 24, le=1 << 40)] = 64 << 30
