@@ -22,7 +22,7 @@ from rich.progress import Progress
 from ..memory.book import FOLDER, Book
 from ..memory.errors import StorageError
 from ..memory.examine import examine, ids_twice
-from ..memory.folder import broken_files, day_files, stream_folders, take_folder
+from ..memory.folder import broken_files, day_files, is_there, stream_folders, take_folder
 from ..memory.pages import check_pages
 from ..retrieval.errors import RetrievalError
 from .config import DaemonConfig, load_config
@@ -113,7 +113,7 @@ def examine_memory(
 def _examine_book(folder: Path) -> Iterator[Finding]:
     """What the store remembers beside its days, and what is left of broken ones."""
     data = folder / FOLDER / "data.mdb"
-    if data.exists():
+    if is_there(data):
         check_pages(data)
         book = Book(folder)
         promised = book.erasures()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import lmdb
 
 from .errors import BrokenFile, StoreUnreadable, StoreUnwritable
-from .folder import set_aside, sync_folder
+from .folder import is_there, set_aside, sync_folder
 from .pages import check_pages
 
 FOLDER = "store.book"
@@ -52,11 +53,12 @@ class Book:
 
     Attributes:
         set_aside: why the file was put out of the way and begun again, empty where it was not.
+        begun_ns: with `set_aside`, a time after all that the lost file can have known.
         is_new: nothing was written in it before.
 
     Raises:
         StoreUnreadable: the file is there but cannot be read now.
-        StoreUnwritable: the file cannot be made.
+        StoreUnwritable: the file cannot be made, or is broken and cannot be set aside.
         UnknownFormat: another version of LMDB wrote it.
     """
 
@@ -66,14 +68,15 @@ class Book:
         self._env: lmdb.Environment | None = None
         self._closed = False
         self._tables: dict[str, lmdb._Database] = {}
-        self.set_aside = ""
+        self.set_aside, self.begun_ns = "", 0
         data = self._folder / "data.mdb"
-        if data.exists():
+        if is_there(data):
             try:
                 check_pages(data)
             except BrokenFile as exc:
+                self.begun_ns = max(time.time_ns(), data.stat().st_mtime_ns)
                 self.set_aside = f"{exc}; set aside as {set_aside(data).name}"
-        self.is_new = not data.exists() or not data.stat().st_size
+        self.is_new = not is_there(data) or not data.stat().st_size
         try:
             self._open()
         except (lmdb.Error, OSError) as exc:

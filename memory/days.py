@@ -22,6 +22,7 @@ class Days:
 
     Raises:
         StoreUnreadable: a file or folder cannot be read now.
+        StoreUnwritable: a broken file cannot be set aside.
         UnknownFormat: a file is of another version.
     """
 

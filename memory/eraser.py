@@ -16,7 +16,7 @@ from pathlib import Path
 from .book import Book, Erasure
 from .days import Days
 from .errors import BlockNotFound, StorageError, StoreUnwritable
-from .folder import broken_files, day_span, sync_folder
+from .folder import broken_files, day_span, sync_folder, unread_span
 from .ids import Ids
 from .partition import Partition
 from .writer import Writer
@@ -177,9 +177,9 @@ class Eraser:
         return found
 
     def _erase_broken(self, erasure: Erasure) -> None:
-        """Files that were set aside cannot be read, so they go with every day that is touched."""
+        """Files that were set aside cannot be read, so they go with every time that they may hold."""
         for file in broken_files(self._folder, erasure.stream):
-            first_ns, last_ns = day_span(file.parent.name)
+            first_ns, last_ns = unread_span(file.parent.name)
             if first_ns <= erasure.until_ns and last_ns >= erasure.since_ns:
                 file.unlink(missing_ok=True)
                 if os.listdir(file.parent):

@@ -24,9 +24,12 @@ from .errors import StoreInUse, StoreUnreadable, StoreUnwritable
 
 STREAM_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # for fullmatch: `$` would let a line feed pass
 LAST_NS = 9_223_286_400_000_000_000 - 1  # the end of the last whole day that 63 bits can count, 2262-04-10
+_HELD_NS = 7 * 86_400 * 1_000_000_000  # no scene holds for longer: see `keep_seconds`
 _DAY_NAME = re.compile(r"\d{4}-\d\d-\d\d")
 _GONE, _BROKEN = ".gone-", "data.mdb.broken-"
+_BESIDE_DATA = {"index", "fresh"}
 _LOCK, _OLD_LOCK = "store.lock", "lock"
+_OLD_CALIBRATION = "calibration"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -39,6 +42,12 @@ def day_span(day: str) -> tuple[int, int]:
     """The first and the last nanosecond of a day."""
     begin = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp())
     return begin * 1_000_000_000, (begin + 86_400) * 1_000_000_000 - 1
+
+
+def unread_span(day: str) -> tuple[int, int]:
+    """What blocks of a day may touch that cannot be read: a scene that began in it may have held for days after it."""
+    first_ns, last_ns = day_span(day)
+    return first_ns, last_ns + _HELD_NS
 
 
 def take_folder(folder: Path) -> int:
@@ -115,17 +124,48 @@ def delete_leftovers(folder: Path, stream: str, is_day: Callable[[str], bool]) -
 
 
 def set_aside(file: Path) -> Path:
-    """Puts a file that is proven to be broken out of the way, to `data.mdb.broken-TIME`. Returns where it is now."""
-    aside = file.with_name(f"{_BROKEN}{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
-    file.rename(aside)
-    file.with_name("index").unlink(missing_ok=True)
+    """Puts a file that is proven to be broken out of the way, to `data.mdb.broken-TIME`. Returns where it is now.
+
+    Raises:
+        StoreUnwritable: it cannot be renamed.
+    """
+    now = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    aside, number = file.with_name(f"{_BROKEN}{now}"), 1
+    while os.path.lexists(aside):  # of the same second
+        number += 1
+        aside = file.with_name(f"{_BROKEN}{now}-{number}")
+    try:
+        file.rename(aside)
+        file.with_name("index").unlink(missing_ok=True)
+    except OSError as exc:
+        raise StoreUnwritable(
+            f"{file} is broken and cannot be set aside: {exc.strerror}; make its folder writable to this user"
+        ) from exc
     return aside
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file or folder is there.
+
+    Raises:
+        StoreUnreadable: that cannot be told.
+    """
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        raise _cannot_look(path, exc) from exc
+    return True
+
+
 def shut_others_out(folder: Path) -> list[str]:
-    """Takes other users' rights to a store's folders and files. Returns what was done or could not be, in sentences."""
+    """Takes other users' rights to a store's folders and files. Returns what was done or could not be, in sentences.
+
+    Whatever else lies in the folder keeps its rights, and so does then the folder itself.
+    """
     changed, failed = 0, ""
-    for path in _everything(folder):
+    for path in _own_in(folder):
         try:
             mode = stat.S_IMODE(path.lstat().st_mode)
             if mode & _OTHERS and not path.is_symlink():
@@ -197,10 +237,10 @@ def _leftovers(stream_folder: Path, is_day: Callable[[str], bool]) -> list[Path]
     left = [day for day in _folders_in(stream_folder) if _DAY_NAME.fullmatch(day.name.partition(_GONE)[0])]
     found = [day for day in left if _GONE in day.name]
     for day in (day for day in left if _GONE not in day.name):
-        names = _names_in(day)  # read first: a day is in the store before it has a folder
-        if "data.mdb" not in names and not is_day(day.name):
-            aside = [name for name in names if name.startswith(_BROKEN)]
-            found += [day / name for name in names if name not in aside] if aside else [day]
+        names = set(_names_in(day))  # read first: a day is in the store before it has a folder
+        beside = names & _BESIDE_DATA
+        if beside and not is_day(day.name) and all(name.startswith(_BROKEN) for name in names - beside):
+            found += [day] if names == beside else [day / name for name in sorted(beside)]
     return found
 
 
@@ -209,7 +249,14 @@ def _days_of(stream_folder: Path) -> list[Path]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    return [folder / name for name in _names_in(folder) if (folder / name).is_dir()]
+    return [folder / name for name in _names_in(folder) if _is_folder(folder / name)]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as exc:
+        raise _cannot_look(path, exc) from exc
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -218,12 +265,36 @@ def _names_in(folder: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as exc:
-        raise StoreUnreadable(
-            f"{folder} cannot be looked into: {exc.strerror}; make it readable to this user, then start again"
-        ) from exc
+        raise _cannot_look(folder, exc) from exc
 
 
-def _everything(folder: Path) -> Iterator[Path]:
-    yield folder
-    for where, folders, files in os.walk(folder):
-        yield from (Path(where, name) for name in (*folders, *files))
+def _cannot_look(path: Path, why: OSError) -> StoreUnreadable:
+    return StoreUnreadable(
+        f"{path} cannot be looked into: {why.strerror}; make it readable to this user, then start again"
+    )
+
+
+def _own_in(folder: Path) -> list[Path]:
+    """What the store made in its folder; with the folder itself, where it holds nothing else."""
+    own: list[Path] = []
+    is_shared = False
+    for path in (folder / name for name in _names_in(folder) if name not in (_OLD_LOCK, _OLD_CALIBRATION)):
+        found = _everything(path) if path.name.startswith("store.") else _own_of_stream(path)
+        own += found
+        is_shared = is_shared or not found
+    return own if is_shared else [folder, *own]
+
+
+def _own_of_stream(folder: Path) -> list[Path]:
+    """A stream's folder and its days; empty where it is no stream's."""
+    if not STREAM_NAME.fullmatch(folder.name) or not _is_folder(folder):
+        return []
+    days = [day for day in _days_of(folder) if any(name.startswith("data.mdb") for name in _names_in(day))]
+    if not days and _names_in(folder):
+        return []
+    return [folder, *(path for day in days for path in _everything(day))]
+
+
+def _everything(folder: Path) -> list[Path]:
+    inside = [Path(where, name) for where, folders, files in os.walk(folder) for name in (*folders, *files)]
+    return [folder, *inside]

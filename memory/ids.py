@@ -15,7 +15,7 @@ from .book import Book
 from .errors import StoreUnwritable
 
 _AHEAD = 4096
-_LEAP = 1 << 20  # over what a lost book may have known
+_LEAP_EACH_NS = 1000  # an id for every microsecond: no stream has as many, so no lost book knew a higher one
 _ANY_STREAM = "store.any"  # the leap, for streams that a book which was begun again does not know
 _AGAIN_SECONDS = 1.0
 
@@ -38,7 +38,7 @@ class Ids:
         self._tried_at = 0.0
         self.error = ""
         if book.set_aside:
-            book.raise_last_id(_ANY_STREAM, _LEAP)
+            book.raise_last_id(_ANY_STREAM, book.begun_ns // _LEAP_EACH_NS)
 
     def last_given(self, stream: str) -> int:
         """No block of the stream has a higher id."""

@@ -32,7 +32,7 @@ from torch import Tensor
 from .block import BlockInfo
 from .book import Erasure
 from .errors import BlockNotFound, BrokenFile, CorruptBlock, StorageError, StoreUnreadable, StoreUnwritable
-from .folder import day_span, put_away, sync_folder
+from .folder import is_there, put_away, sync_folder, unread_span
 from .pages import check_pages
 from .record import seal, unseal
 from .scales import Scales
@@ -96,7 +96,7 @@ class Partition:
         self._gone = False
         self.stamp = Stamp(0, 0, 0, 0)
         self.content_bytes = 0
-        if os.path.lexists(self._data):
+        if is_there(self._data):
             check_pages(self._data)
             try:
                 self.stamp = self._read_stamp()
@@ -181,13 +181,13 @@ class Partition:
     def touched(self, erasure: Erasure, ends: Mapping[int, int]) -> dict[int, int]:
         """The ids of the blocks that an erasure means, and when each ends.
 
-        A block whose span cannot be read is meant wherever its day is touched; its end is 0.
+        A block whose span cannot be read is meant wherever it may have been; its end is 0.
 
         Args:
             ends: newer ends than those on disk.
         """
         found: dict[int, int] = {}
-        whole_day = day_span(self.folder.name)
+        anywhere = unread_span(self.folder.name)
         readable: set[int] = set()
         for block_id, value in self._scan("spans"):
             with contextlib.suppress(CorruptBlock):
@@ -197,7 +197,7 @@ class Partition:
                 if erasure.covers(block_id, info.start_ns, end_ns):
                     found[block_id] = end_ns
         for block_id in self.all_ids() - readable:
-            if erasure.covers(block_id, *whole_day):
+            if erasure.covers(block_id, *anywhere):
                 found[block_id] = 0
         return found
 

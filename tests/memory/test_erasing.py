@@ -275,11 +275,29 @@ def test_a_block_whose_span_is_damaged_goes_with_its_day_and_stays_with_others(t
         txn.put((9).to_bytes(8, "big"), b"damaged", db=spans)
         txn.delete((10).to_bytes(8, "big"), db=spans)
     with memory(tmp_path) as tiers:
-        assert tiers.store.forget("yard", MORNING_NS + DAY_NS, None) == 0
+        assert tiers.store.forget("yard", MORNING_NS + 8 * DAY_NS, None) == 0
         assert marks_of(9)[0] in bytes_under(tmp_path)
         assert tiers.store.forget("yard", *span(3, 3)) == 3
         assert ids_of(tiers.store) == [1, 2, 4, 5, 6, 7, 8]
         assert not any(marks_of(number)[0] in bytes_under(tmp_path) for number in (3, 9, 10))
+
+
+def test_what_cannot_be_read_is_forgotten_with_the_days_after_it_since_a_scene_may_hold_over_midnight(
+    tmp_path: Path,
+) -> None:
+    with memory(tmp_path) as tiers:
+        tiers.spill("yard", make_block(1))
+        tiers.extend("yard", make_block(1).info, MORNING_NS + 2 * DAY_NS)
+    day = tmp_path / "yard" / "2026-03-02"
+    with lmdb.open(str(day), max_dbs=5, lock=False) as env, env.begin(write=True) as txn:
+        txn.put((1).to_bytes(8, "big"), b"damaged", db=env.open_db(b"spans", txn=txn))
+    (day / "data.mdb.broken-20260303-000000").write_bytes(b"something of the 2nd")
+    with memory(tmp_path) as tiers:
+        assert tiers.store.forget("yard", None, MORNING_NS - DAY_NS) == 0
+        assert b"of the 2nd" in bytes_under(tmp_path)
+        assert tiers.store.forget("yard", MORNING_NS + DAY_NS, MORNING_NS + DAY_NS + SECOND_NS) == 1
+    assert marks_of(1)[0] not in bytes_under(tmp_path)
+    assert b"of the 2nd" not in bytes_under(tmp_path)
 
 
 def test_files_that_were_set_aside_go_with_their_day(tmp_path: Path) -> None:

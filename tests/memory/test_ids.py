@@ -87,6 +87,18 @@ def test_where_the_book_is_lost_ids_leap_over_what_it_may_have_known(tmp_path: P
         assert tiers.store.next_id("door") > 1_000_000
 
 
+def test_where_the_book_is_lost_again_and_again_no_id_is_given_twice(tmp_path: Path) -> None:
+    given: list[int] = []
+    for _ in range(4):
+        with memory(tmp_path) as tiers:
+            given += [tiers.store.next_id("yard") for _ in range(5)]
+            tiers.spill("yard", make_block(given[-1], MORNING_NS))
+            tiers.store.forget("yard", None, None)  # nothing on the disk tells of them any more
+        (tmp_path / FOLDER / "data.mdb").write_bytes(b"broken" * 1000)
+    assert given == sorted(set(given))
+    assert len(list((tmp_path / FOLDER).glob("data.mdb.broken-*"))) == 3
+
+
 def test_a_book_that_takes_no_more_is_said_and_tried_again(tmp_path: Path) -> None:
     book = Book(tmp_path)
     ids = Ids(book, {"yard": 3})
