@@ -242,6 +242,7 @@ class Engine:
         try:
             if stream is not None:
                 infos = stream.retriever.index.infos(Span(request.since_ns, request.until_ns))
+                stream.forget_on_the_way(erasure.since_ns, erasure.until_ns)
                 self._forget(name, [info.block_id for info in infos if info.block_id <= erasure.last_id])
         except BaseException:
             store.release(erasure)  # the promise is kept all the same

@@ -91,6 +91,10 @@ class Inbox:
         """The next message, or None where there is none now."""
         return self._messages.take()
 
+    def begin_anew(self) -> None:
+        """The next frame comes whole, whatever it shows; those on their way may not yet. From any thread."""
+        self.child.begin_anew()
+
     def _new_feeder(self) -> threading.Thread:
         return threading.Thread(target=self._feed, name=f"feeder-{self._name}", daemon=True)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from datetime import tzinfo
@@ -23,9 +25,10 @@ from ..retrieval.timespan import Span
 from .capture.address import mask_credentials
 from .capture.message import Ended, Failed, Frame, Gap, Message, Still
 from .capture.settings import SourceConfig
-from .capture.stamp import SECOND_NS
+from .capture.stamp import SECOND_NS, ticks_ns
 from .errors import DeviceFull
 from .first_read import first_read_ns
+from .forgotten import Forgotten
 from .hole import Hole
 from .inbox import Inbox
 from .log import get_logger
@@ -148,12 +151,20 @@ class Stream:
         newest = self.retriever.index.newest(1)
         self.last = newest[0] if newest else None
         self._held: Message | None = None
+        self._forgotten: list[Forgotten] = []  # while frames may be on their way that came before the order
+        self._blind = False  # the frame that a still scene would be like is forgotten
         self.ended = False
         self.encode_error = ""
 
     def _seen_ns(self) -> int:
-        """Until when the stream was seen, also where that was forgotten since; 0 where it never was."""
-        return max(self._tiers.store.seen_ns(self.name), self.last.end_ns if self.last is not None else 0)
+        """Until when the stream was seen, also where that was forgotten since; 0 where it never was.
+
+        A camera's forgotten time that is still to come was seen by a clock that was wrong.
+        """
+        seen_ns = self._tiers.store.seen_ns(self.name)
+        if not self._inbox.resumes and seen_ns > time.time_ns():
+            seen_ns = 0
+        return max(seen_ns, self.last.end_ns if self.last is not None else 0)
 
     def _go_on(self, reason: str) -> None:
         """What comes is behind what was seen; between them is a gap, where that is worth one."""
@@ -231,7 +242,22 @@ class Stream:
             self._token_gate.reset()
         if self.last is not None and self.last.block_id in gone:
             self.last = None
+            self._begin_anew()
         self.window.forget(gone)
+
+    def forget_on_the_way(self, since_ns: int, until_ns: int) -> None:
+        """Frames of this time that have come and are not blocks yet will never be."""
+        forgotten = Forgotten(since_ns, until_ns, ticks_ns(), self._inbox.child.last_frame_ns)
+        self._forgotten.append(forgotten)
+        hole = self._hole
+        if hole is not None and hole.frame is not None and forgotten.covers(hole.frame.utc_ns):
+            self._hole = hole._replace(frame=None)
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """What holds still is known again once a whole frame comes."""
+        self._blind = True
+        self._inbox.begin_anew()
 
     def lose(self, blocks: Sequence[BlockInfo], reason: str) -> None:
         """These could never be written: they are found no more, and their time is a gap, where a clock can hold it."""
@@ -276,7 +302,27 @@ class Stream:
         )
 
     def _take(self) -> Message | None:
-        """The next message, or None."""
+        """The next message that is not forgotten, or None."""
+        while (message := self._take_any()) is not None and self._is_forgotten(message):
+            pass
+        return message
+
+    def _is_forgotten(self, message: Message) -> bool:
+        """Whether this is of a time that was forgotten since it came, or says that a forgotten scene still holds."""
+        if not isinstance(message, Frame | Still):
+            return False
+        self._forgotten = [each for each in self._forgotten if not each.is_past(message)]
+        if any(each.covers(message.utc_ns) for each in self._forgotten):
+            self._begin_anew()
+            if self._inbox.resumes:
+                with contextlib.suppress(StorageError):  # then the next start may read it again
+                    self._tiers.store.book.note_seen(self.name, message.utc_ns)
+            return True
+        if isinstance(message, Frame):
+            self._blind = False
+        return self._blind
+
+    def _take_any(self) -> Message | None:
         if self._held is not None:
             message, self._held = self._held, None
             return message

@@ -141,6 +141,43 @@ def test_no_block_ends_before_it_begins_where_the_clock_is_turned_back_a_little(
     assert (info.start_ns, info.end_ns) == (at(0), at(1))
 
 
+def test_frames_on_their_way_are_forgotten_with_their_time_and_what_is_like_them_is_not_taken_for_others(
+    stream: Stream,
+) -> None:
+    bring(stream, 0, 1, side=64)
+    step_all(stream)
+    bring(stream, 1, 3, side=64)
+    stream._inbox._messages.put(Still(at(4), 0, 0), 0)
+    stream._inbox.child.last_frame_ns = at(4)
+    stream.forget_on_the_way(at(2), at(3))
+    step_all(stream)
+    assert kept(stream) == [(0, False), (1, False)]
+    stream._inbox._messages.put(Still(at(5), 0, 0), 0)
+    bring(stream, 6, 1, side=64)
+    stream._inbox._messages.put(Still(at(7), 0, 0), 0)
+    stream.forget_on_the_way(at(8), at(60))
+    bring(stream, 9, 1, side=64)  # came after the order
+    step_all(stream)
+    assert kept(stream) == [(0, False), (1, False), (6, False), (9, False)]
+    assert [(info.end_ns - at(0)) // SECOND_NS for info in stream.retriever.index.infos()] == [0, 1, 7, 9]
+    assert stream._tiers.store.seen_ns("yard") == at(3), "a restart would read them again"
+
+
+def test_a_lost_frame_is_forgotten_with_its_time_and_its_gap_stays(stream: Stream) -> None:
+    bring(stream, 0, 1, side=64)
+    step_all(stream)
+    for message in (Frame(at(1), 64, 64, b"too few", b"jpeg", 0, 0), Frame(at(2), 64, 64, b"too few", b"jpeg", 0, 0)):
+        stream._inbox._messages.put(message, 0)
+    with pytest.raises(ValueError, match="reshape"):
+        step_all(stream)
+    stream.forget_on_the_way(at(1), at(2))
+    stream._inbox.child.last_frame_ns = at(3)
+    stream._inbox._messages.put(Still(at(3), 0, 0), 0)
+    bring(stream, 4, 1, side=64)
+    step_all(stream)
+    assert kept(stream) == [(0, False), (0, True), (4, False)]
+
+
 def test_a_portion_is_halved_to_one_and_grows_again_when_all_goes_well() -> None:
     portion = Portion(8)
     assert [portion.too_much(portion.frames) for _ in range(4)] == [True, True, True, False]

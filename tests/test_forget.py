@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from longwatch.clients.errors import Refused
+from longwatch.daemon.capture.scene import Scene
+from longwatch.memory.book import Book
 
+from .capture.web_camera import WebCamera
 from .daemon_process import DaemonProcess
 
 TEN_NS = 1_772_445_600_000_000_000  # 2026-03-02 10:00 UTC
@@ -91,3 +95,33 @@ def test_a_forgotten_tail_of_a_recording_is_not_seen_again_at_the_next_start(dae
     (again,) = daemon.wait(lambda s: s.streams[0].state == "ended" and not s.queued_blocks).streams
     assert again.blocks == before.blocks - forgotten
     assert not daemon.client.ask("what was there?", since_ns=since_ns + SECOND_NS).evidence
+
+
+def test_a_still_scene_whose_only_frame_is_forgotten_is_seen_again_at_once(tmp_path: Path) -> None:
+    picture = Scene(seed=11).render(0)
+    with (
+        WebCamera(lambda _: picture) as camera,
+        DaemonProcess(tmp_path, f'[streams.cam]\nurl = "{camera.url}"\nfps = 5\n') as daemon,
+    ):
+        before = daemon.wait(lambda s: s.streams[0].blocks == 1 and s.streams[0].frames > 10).streams[0]
+        assert daemon.client.forget("cam", None, before.last_ns) == 1
+        after = daemon.wait(lambda s: s.streams[0].blocks == 1).streams[0]
+        assert after.first_ns > before.last_ns
+        assert after.first_ns < before.last_ns + 10 * SECOND_NS
+
+
+def test_a_camera_goes_on_where_the_clock_is_though_a_time_to_come_was_forgotten(tmp_path: Path) -> None:
+    with (
+        WebCamera(lambda number: Scene(seed=11).render(number)) as camera,
+        DaemonProcess(tmp_path, f'[streams.cam]\nurl = "{camera.url}"\nfps = 5\n') as daemon,
+    ):
+        daemon.wait(lambda s: s.streams[0].durable_id > 2)
+        daemon.stop()
+        book = Book(tmp_path / "store")
+        book.note_seen("cam", time.time_ns() + 365 * 86_400 * SECOND_NS)
+        book.close()
+        time.sleep(7)  # a shorter pause is not worth a gap
+        daemon.start()
+        status = daemon.wait(lambda s: bool(s.streams[0].gaps))
+        (gap,) = status.streams[0].gaps
+        assert 5 * SECOND_NS < gap.end_ns - gap.start_ns < 60 * SECOND_NS

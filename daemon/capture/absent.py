@@ -18,5 +18,8 @@ class AbsentSource:
         """Nothing, at once."""
         return None
 
+    def begin_anew(self) -> None:
+        """There is nothing to begin."""
+
     def stop(self) -> None:
         """There is nothing to stop."""

@@ -20,7 +20,7 @@ from .clock import StreamClock, gap_of
 from .confinement import environment
 from .message import Begin, Ended, Failed, Frame, Message, Opening, Sent, Still
 from .noise import Noise
-from .pipe import LIVES, MessagePipe
+from .pipe import ANEW, LIVES, NEXT, MessagePipe
 from .settings import SourceConfig
 from .source import start_ns as source_start_ns
 from .stamp import SECOND_NS, check_time, ticks_ns
@@ -72,6 +72,7 @@ class CaptureChild:
         self._began_at = 0.0
         self._noise: Noise | None = None
         self._credit = False  # a frame was asked for, and has not come
+        self._anew = False  # the next is to be a whole one
         self._waiting_since = self._asked_at = 0.0
         self._seen = 0  # frames of this process
         self._dropped_before = 0  # by earlier processes
@@ -117,6 +118,10 @@ class CaptureChild:
         except CaptureError as exc:
             self._break(f"{self._shown}: the capture process sent {exc}")
         return None
+
+    def begin_anew(self) -> None:
+        """The next frame that is asked for comes whole, whatever it shows. From any thread."""
+        self._anew = True
 
     def stop(self) -> None:
         """Ends the process; nothing comes any more."""
@@ -164,8 +169,11 @@ class CaptureChild:
 
     def _ask(self, pipe: MessagePipe) -> None:
         if not self._credit and not self._importing:
+            request = ANEW if self._anew else NEXT
+            if request == ANEW:
+                self._anew = False
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have said why before it ended
-                pipe.send(b"")
+                pipe.send(request)
             self._credit = True
             if self._seen:  # before its first frame, a process is waited for since it began to open the source
                 self._waiting_since = self._asked_at = time.monotonic()

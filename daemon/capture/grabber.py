@@ -1,8 +1,8 @@
 """The capture process: reads a source, keeps the newest frame, and hands one over when asked.
 
-The pipe first brings a `Begin`, which is answered with `Opening`. After it, each empty message asks for a frame, and is
-answered with one `Message`; meanwhile, empty messages say that this process lives and gets on. A process of its own can
-be killed when a read hangs, and its work runs on another core.
+The pipe first brings a `Begin`, which is answered with `Opening`. After it, each message asks for a frame, `ANEW` for
+a whole one, and is answered with one `Message`; meanwhile, empty messages say that this process lives and gets on. A
+process of its own can be killed when a read hangs, and its work runs on another core.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .gate import Gate
 from .heart import Heart
 from .message import Begin, Ended, Failed, Frame, Message, Opening, Still
 from .newest import EveryFrame, NewestFrame
-from .pipe import MessagePipe
+from .pipe import ANEW, NEXT, MessagePipe
 from .settings import SourceConfig
 from .source import open_source
 from .stamp import SECOND_NS, StampedFrame
@@ -41,6 +41,10 @@ class Grabber:
         self._gate = Gate(self._config.gate_levels, int(self._config.keep_seconds * SECOND_NS))
         self._clock = StreamClock(self._config)
         self._checksum, self._same_since = 0, time.monotonic()
+
+    def begin_anew(self) -> None:
+        """The next frame is new, whatever it shows: the daemon has let go of the one it would be compared with."""
+        self._gate.reset()
 
     def next(self) -> Frame | Still | Ended:
         """One message.
@@ -116,7 +120,8 @@ def _hand_over(pipe: MessagePipe, begin: Begin, heart: Heart) -> Message:
     try:
         grabber = Grabber(begin, heart)
         while True:
-            pipe.receive()
+            if bytes(pipe.receive() or NEXT) == ANEW:
+                grabber.begin_anew()
             message = grabber.next()
             if isinstance(message, Ended):
                 return message

@@ -13,6 +13,7 @@ from ..errors import CaptureError
 _HEAD = struct.Struct(">I")
 _SEND_SECONDS = 5.0
 LIVES = b""  # the message of a process that is still busy with what it was asked
+NEXT, ANEW = b"", b"anew"  # ask for the next frame; for one that is handed over whole, whatever it shows
 
 
 class MessagePipe:
