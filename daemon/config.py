@@ -15,7 +15,7 @@ from msgspec import inspect
 
 from ..memory.settings import MemoryConfig
 from ..retrieval.settings import RetrievalConfig
-from .capture.address import mask_credentials
+from .capture.address import in_short
 from .capture.child import CaptureChild
 from .capture.settings import SourceConfig
 from .errors import ConfigError
@@ -110,7 +110,7 @@ def convert(content: Any, wanted: type[T], where: str, table: str = "") -> T:
     try:
         converted = msgspec.convert(content, wanted)
     except msgspec.ValidationError as exc:
-        raise ConfigError(f"{where}: {mask_credentials(_explain(str(exc), content, wanted, table))}") from exc
+        raise ConfigError(f"{where}: {_explain(str(exc), content, wanted, table)}") from exc
     for key, number in _without_end(content, table):
         raise ConfigError(f"{where}: {key} is {number}, but must be a number with an end")
     return converted
@@ -135,7 +135,7 @@ def _explain(message: str, content: Any, wanted: type, table: str) -> str:
     inner = place.rstrip("`").removeprefix("$").removeprefix(".")
     key = ".".join(part for part in (table, inner) if part)
     if found := re.match(r"Object (contains unknown|missing required) field `(.+)`", text):
-        full = f"{key}.{found[2]}" if key else found[2]
+        full = in_short(f"{key}.{found[2]}" if key else found[2])
         if found[1] == "missing required":
             return f"{full} is missing"
         near = difflib.get_close_matches(found[2], _keys_of(wanted, inner), 1)
@@ -146,7 +146,7 @@ def _explain(message: str, content: Any, wanted: type, table: str) -> str:
     for part in _parts(inner):
         known = isinstance(value, Mapping) and part in value
         value = value[int(part)] if isinstance(value, list) else value[part] if known else None
-    shown = "" if value is None else f" is {value!r}, but"
+    shown = "" if value is None else f" is {in_short(repr(value))}, but"
     allowed = _type_at(wanted, inner)
     if isinstance(allowed, inspect.LiteralType):
         return f"{key}{shown} must be one of {', '.join(map(str, allowed.values))}"

@@ -74,6 +74,11 @@ def test_values_are_taken_from_the_file(tmp_path: Path) -> None:
             "[memory]\nfade = [{ days = inf, codec = 'int2' }]",
             "x.toml: memory.fade[0].days is inf, but must be a number with an end",
         ),
+        (
+            f"[streams.yard]\nurl = '{'a' * 2049}'",
+            f"x.toml: streams.yard.url is '{'a' * 499}…, but expected `str` of length <= 2048",
+        ),
+        (YARD + "b" * 9000 + " = 1", f"x.toml: unknown key streams.yard.{'b' * 487}…"),
         ("[log]\nlevel = 'loud'", "x.toml: log.level is 'loud', but must be one of debug, error, info, warning"),
     ],
 )

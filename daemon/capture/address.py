@@ -12,16 +12,48 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import CaptureError
 
-# A password may hold an unescaped "@" or "/": all up to the last "@" goes, rather too much than too little.
-_USER = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?:[^/?#\s@:]+:\S*@|[^/?#\s]*@)", re.IGNORECASE)
+_WORD = re.compile(r"\S+")
+_NAMED = re.compile(r"[^/?#@:]+:")  # a user, before a password
+_HOST_PART = re.compile(r"[^/?#]*")
 _QUERY = re.compile(r"(?<=[?&])(?P<key>user\w*|usr|pass\w*|pwd|token|auth|key)=[^&\s]*", re.IGNORECASE)
+_SHOWN_CHARACTERS = 500
 _VIDEO_MAJOR = 81  # Linux's number for video devices
 _NETWORK_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
 def mask_credentials(text: str) -> str:
-    """The text with the user and password of every address in it replaced by `***`, in front of the host or as keys."""
-    return _QUERY.sub(r"\g<key>=***", _USER.sub(r"\g<scheme>***@", text))
+    """The text with the user and password of every address in it replaced by `***`, in front of the host or as keys.
+
+    Takes time in proportion to the text, since strangers may have written it.
+    """
+    if "@" in text:
+        text = _WORD.sub(lambda word: _without_users(word[0]), text)
+    return _QUERY.sub(r"\g<key>=***", text)
+
+
+def in_short(text: str) -> str:
+    """As `mask_credentials`, with a long end left out. Not the other way round: half an address hides its password."""
+    masked = mask_credentials(text)
+    return masked if len(masked) <= _SHOWN_CHARACTERS else f"{masked[:_SHOWN_CHARACTERS]}…"
+
+
+def _without_users(word: str) -> str:
+    """Masks the users in a word.
+
+    A password may hold an unescaped "@" or "/": all up to the last "@" goes, rather too much than too little.
+    """
+    kept, done, last = [], 0, word.rfind("@")
+    begin = word.find("://") + 3
+    while 3 <= begin <= last:
+        named = _NAMED.match(word, begin)
+        host_part = _HOST_PART.match(word, begin)
+        assert host_part is not None, "it may be empty"
+        end = last if named and named.end() <= last else word.rfind("@", begin, host_part.end())
+        if end >= 0:
+            kept += [word[done:begin], "***"]
+            done = end
+        begin = word.find("://", max(begin, done)) + 3
+    return "".join([*kept, word[done:]])
 
 
 def kind_of(url: str) -> str:

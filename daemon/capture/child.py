@@ -15,7 +15,7 @@ import time
 import msgspec
 
 from ..errors import CaptureError
-from .address import kind_of, mask_credentials, scheme_of
+from .address import in_short, kind_of, mask_credentials, scheme_of
 from .clock import StreamClock, gap_of
 from .confinement import environment
 from .message import Begin, Ended, Failed, Frame, Message, Opening, Sent, Still
@@ -198,7 +198,7 @@ class CaptureChild:
         if isinstance(message, Ended):
             return self._finish("ended", message, "")
         meaning = "" if self._seen or self._noise is None else self._noise.meaning
-        reason = f"{self._shown}: {meaning}" if meaning else mask_credentials(message.reason)
+        reason = f"{self._shown}: {meaning}" if meaning else in_short(message.reason)
         if message.final:
             return self._finish("failed", Failed(reason, final=True), reason)
         self._break(reason)

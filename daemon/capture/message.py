@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from .settings import SourceConfig
@@ -71,7 +74,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True, array_like=True):
 class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The source cannot be read. `final` means that trying again is of no use."""
 
-    reason: str
+    reason: Annotated[str, Meta(max_length=1 << 14)]
     final: bool
 
 

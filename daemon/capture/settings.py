@@ -37,11 +37,11 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         frame_pixels: a source whose frames have more pixels (width times height) is not read.
     """
 
-    url: Annotated[str, Meta(min_length=1)]
+    url: Annotated[str, Meta(min_length=1, max_length=2048)]
     fps: Annotated[float, Meta(ge=0.0001, le=60)] = 1.0
     pace: Literal["real", "fast"] = "real"
-    start: str = ""
-    time_zone: str = "UTC"
+    start: Annotated[str, Meta(max_length=64)] = ""
+    time_zone: Annotated[str, Meta(max_length=64)] = "UTC"
     stall_seconds: Annotated[float, Meta(gt=0, le=_A_DAY)] = 10.0
     frozen_seconds: Annotated[float, Meta(ge=0, le=_A_DAY)] = 0.0
     open_seconds: Annotated[float, Meta(gt=0, le=_AN_HOUR)] = 10.0

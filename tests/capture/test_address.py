@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from longwatch.daemon.capture.address import check_reachable, kind_of, mask_credentials
+from longwatch.daemon.capture.address import check_reachable, in_short, kind_of, mask_credentials
 from longwatch.daemon.errors import CaptureError
 
 
@@ -36,6 +38,26 @@ def test_a_password_is_masked_wherever_an_address_hides_it(text: str) -> None:
 @pytest.mark.parametrize("text", ["rtsp://cam:554/a", "http://cam/a?x=1", "mail ann@host", "scene://?seed=7", "a.mp4"])
 def test_text_without_credentials_stays_as_it_is(text: str) -> None:
     assert mask_credentials(text) == text
+
+
+def test_users_are_masked_as_one_plain_pattern_would_do_it() -> None:
+    plain = re.compile(r"(?<=://)(?:[^/?#\s@:]+:\S*@|[^/?#\s]*@)")
+    rng = np.random.default_rng(1)
+    for _ in range(20_000):
+        text = "".join(rng.choice(["a", "://", ":", "@", "/", "?", "#", " "], rng.integers(1, 12)))
+        assert mask_credentials(text) == plain.sub("***@", text), text
+
+
+@pytest.mark.parametrize("piece", ["a", "a://", "a://b:", "://", "a@", ":@", "?user", "a://b:/"])
+def test_a_long_text_is_masked_in_one_pass(piece: str) -> None:
+    """In more than one, a million characters would take hours."""
+    text = piece * (1_000_000 // len(piece))
+    assert len(mask_credentials(text)) <= len(text)
+
+
+def test_what_is_shown_of_a_long_text_hides_a_password_that_its_cut_would_halve() -> None:
+    text = "x" * 480 + " rtsp://ann:secret-and-more@cam/a" + "y" * 10_000
+    assert in_short(text) == "x" * 480 + " rtsp://***@cam/a" + "yyy…"
 
 
 @pytest.mark.parametrize(

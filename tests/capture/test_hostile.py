@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
+from longwatch.daemon.capture.child import _decode
 from longwatch.daemon.capture.confinement import environment
 from longwatch.daemon.capture.message import Ended, Failed, Frame
+from longwatch.daemon.errors import CaptureError
 
 from . import numbered
 from .conftest import Watch, take
@@ -137,3 +140,9 @@ def test_a_capture_process_has_no_secrets_and_bounded_memory(watch: Watch, monke
     assert process.memory_info().vms < most < process.memory_info().vms + (2 << 30)
     assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
     assert process.environ()["PATH"] == os.environ["PATH"]
+
+
+def test_a_process_that_complains_without_end_is_not_listened_to() -> None:
+    complaint = msgspec.msgpack.encode(Failed("x" * 20_000, final=True))
+    with pytest.raises(CaptureError, match="what is no message"):
+        _decode(bytearray(complaint))
