@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from pathlib import Path
-from typing import Literal
 
 import zmq
 import zmq.auth
 
+from ..daemon.role import Role, role_in
 from .errors import BadKeys
-
-Role = Literal["ask", "manage"]
 
 
 def make(folder: Path, clients: int, role: Role = "manage") -> list[Path]:
@@ -58,8 +55,7 @@ def role_of(folder: Path, client: Path) -> str:
         content = (folder / "clients" / f"{client.name}.key").read_text()
     except OSError:
         return "is not let in"
-    found = re.search(r'^\s*role\s*=\s*"(.*)"', content, re.MULTILINE)
-    return "may ask" if found and found[1] != "manage" else "may ask and manage"
+    return "may ask" if role_in(content).role == "ask" else "may ask and manage"
 
 
 def use(socket: zmq.Socket[bytes], folder: Path) -> None:

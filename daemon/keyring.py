@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import re
+import errno
+import os
 import stat
 import time
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import zmq
 import zmq.auth
 
 from .errors import ConfigError
 from .log import get_logger
+from .role import Role, role_in
 
-Role = Literal["ask", "manage"]
-_ROLE = re.compile(r'^\s*role\s*=\s*"(.*)"\s*$', re.MULTILINE)
 _READ_AGAIN_SECONDS = 0.01
-_Stamp = dict[str, tuple[int, int]]
+_OUR_OWN_LACK = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # and no fault of the file that is read
+_MOST_BYTES = 1 << 16
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_Stamp = dict[str, tuple[int, ...]]
 _log = get_logger("keys")
 
 
@@ -32,11 +35,8 @@ class KeyRing:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._clients = folder / "clients"
-        if not self._clients.is_dir():
-            raise ConfigError(f"server.keys_folder: {folder} has no folder clients; run longwatch keys {folder}")
-        _refuse_loose(folder / "server.key_secret", stat.S_IRWXG | stat.S_IRWXO, "read")
-        _refuse_loose(self._clients, stat.S_IWGRP | stat.S_IWOTH, "changed")
+        check_keys_folder(folder)
+        self._folder, self._clients = folder, folder / "clients"
         try:
             self.public, secret = zmq.auth.load_certificate(folder / "server.key_secret")
         except (OSError, ValueError) as exc:
@@ -60,7 +60,8 @@ class KeyRing:
         return key in self._roles
 
     def read_again(self) -> None:
-        """Reads the folder if it has changed. One that cannot be read now changes nothing."""
+        """Reads the folder if it has changed. A file or folder that cannot be read, or that others can change, lets
+        nobody in; only where the daemon itself lacks files or memory, those known stay."""
         self._read_at = time.monotonic()
         try:
             stamp = self._look()
@@ -82,29 +83,77 @@ class KeyRing:
         return removed
 
     def _look(self) -> _Stamp:
-        found = {}
-        for path in self._clients.glob("*.key"):
-            status = path.stat()
-            found[path.name] = (status.st_mtime_ns, status.st_size)
+        """How the files are now; of a folder that others can change, or that is gone, no file counts.
+
+        Raises:
+            OSError: the daemon lacks files or memory.
+        """
+        found: _Stamp = {}
+        try:
+            check_keys_folder(self._folder, files=False)
+            for name in os.listdir(self._clients):
+                if name.endswith(".key"):
+                    found[name] = _stamp(self._clients / name)
+        except ConfigError as exc:
+            _log.error("nobody is let in", why=str(exc))
+            return {}
+        except OSError as exc:
+            if exc.errno in _OUR_OWN_LACK:
+                raise
+            _log.error("nobody is let in: the keys cannot be read", error=str(exc))
+            return {}
         return found
 
 
-def _read(path: Path) -> tuple[str, Role]:
-    """A client's public key, empty where the file holds none, and its role."""
+def check_keys_folder(folder: Path, *, files: bool = True) -> None:
+    """Whether a folder was made by `longwatch keys`, and only its owner can change it.
+
+    Args:
+        files: look at each client's file too.
+
+    Raises:
+        ConfigError: it was not, or others can.
+    """
+    clients = folder / "clients"
+    if not clients.is_dir():
+        raise ConfigError(f"server.keys_folder: {folder} has no folder clients; run longwatch keys {folder}")
+    _refuse_loose(folder / "server.key_secret", stat.S_IRWXG | stat.S_IRWXO, "read")
+    for path in (folder, clients, *(sorted(clients.glob("*.key")) if files else ())):
+        _refuse_loose(path, _OTHERS_WRITE, "changed")
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file does, or what it is a link to; nothing of one that cannot be looked at."""
     try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_mode
+
+
+def _read(path: Path) -> tuple[str, Role]:
+    """A client's public key, empty where the file lets nobody in, and its role.
+
+    Raises:
+        OSError: the daemon lacks files or memory.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
+            raise ValueError("it is no file of a key")
+        _refuse_loose(path, _OTHERS_WRITE, "changed")
         public, _ = zmq.auth.load_certificate(path)
-    except ValueError:
-        _log.error("this file holds no key", file=str(path))
+        said = role_in(path.read_text(errors="replace"))
+    except (OSError, ValueError, ConfigError) as exc:
+        if isinstance(exc, OSError) and exc.errno in _OUR_OWN_LACK:
+            raise
+        _log.error("this file lets nobody in", file=str(path), why=str(exc))
         return "", "ask"
-    found = _ROLE.search(path.read_text(errors="replace"))
-    if found is None:
+    if said.wrong:
+        _log.error('this is no role; the key may ask, until it says role = "manage"', file=str(path), line=said.wrong)
+    elif not said.lines:
         _log.warning('a key without a role may manage; a line role = "ask" in it makes it less', file=str(path))
-        return public.decode(), "manage"
-    for role in get_args(Role):
-        if found[1] == role:
-            return public.decode(), role
-    _log.error("this role is none; the key may ask", file=str(path), role=found[1])
-    return public.decode(), "ask"
+    return public.decode(), said.role
 
 
 def _refuse_loose(path: Path, forbidden: int, done: str) -> None:

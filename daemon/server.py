@@ -267,7 +267,7 @@ class Server:
             request = protocol.decode_request(frames[0].bytes)
             request_id = request.request_id
             if isinstance(request, _FOR_MANAGERS) and not may_manage:
-                raise NotAllowed('this key may ask, but not manage; its file in the keys folder says role = "ask"')
+                raise NotAllowed('this key may ask, but not manage; a line role = "manage" in its file lets it')
             self._handle(client, request)
         except Exception as exc:  # a request that finds a mistake of ours costs its sender an answer, no one else
             self._reply(client, refusal(request_id, exc, "the request"))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import zmq.auth
 
 from longwatch.clients import Client, keys
 from longwatch.clients.errors import BadAddress, BadKeys, ClientError, ClientTimeout, DaemonUnreachable, Refused
 from longwatch.daemon.errors import ConfigError, NotAllowed
+from longwatch.daemon.keyring import KeyRing
 from longwatch.daemon.reach import reach
 from longwatch.daemon.server import Server
 from longwatch.daemon.settings import ServerConfig
@@ -97,6 +100,43 @@ def test_who_has_a_new_key_gets_in_and_whose_key_is_removed_is_put_out_without_a
             assert client.ask("and I, at once?").text == "and I, at once?"
 
 
+@pytest.mark.parametrize(
+    "line", ["role = ask", "role = 'ask'", 'role = "ask"  # only asks', 'Role = "manage"', 'role: "manage"', "role ="]
+)
+def test_a_role_that_cannot_be_read_makes_a_key_less_and_both_sides_say_so(tmp_path: Path, line: str) -> None:
+    (own,) = keys.make(tmp_path, 1, "manage")
+    file = tmp_path / "clients" / "client-1.key"
+    file.write_text(file.read_text().replace('role = "manage"', line))
+    with guarded(tmp_path) as wire, wire.client(own) as client:
+        assert _may_only_ask(client)
+        assert client.ask("and this?").text == "and this?"
+    assert keys.role_of(tmp_path, own) == "may ask"
+
+
+def test_a_file_that_cannot_be_read_or_that_others_can_change_lets_nobody_in_and_holds_up_no_removal(
+    tmp_path: Path,
+) -> None:
+    made = keys.make(tmp_path, 4)
+    clients, ring = tmp_path / "clients", KeyRing(tmp_path)
+    one, two, three, four = (zmq.auth.load_certificate(own / "client.key")[0].decode() for own in made)
+    (clients / "old.key").symlink_to("/nonexistent")
+    os.mkfifo(clients / "pipe.key", 0o600)
+    (clients / "folder.key").mkdir()
+    (clients / "client-1.key").unlink()
+    (clients / "client-2.key").chmod(0o666)
+    (clients / "client-3.key").write_bytes(b"\xff\xfe")
+    ring.read_again()
+    assert [ring.role(key) for key in (one, two, three, four)] == [None, None, None, "manage"]
+    assert ring.take_removed() == {one, two, three}
+    (clients / "client-2.key").chmod(0o600)
+    assert ring.lets_in(four)
+    ring.read_again()
+    assert ring.role(two) == "manage"
+    tmp_path.chmod(0o777)
+    ring.read_again()
+    assert ring.take_removed() == {two, four}
+
+
 def _may_only_ask(client: Client) -> bool:
     try:
         client.add_stream("gate", url="scene://")
@@ -123,7 +163,12 @@ def _publish(wire: Wire, text: str) -> None:
 def test_keys_that_others_can_read_or_change_are_refused_in_one_sentence(tmp_path: Path) -> None:
     (own,) = keys.make(tmp_path, 1)
     config = ServerConfig(address="tcp://127.0.0.1:*", events_address="tcp://127.0.0.1:*", keys_folder=str(tmp_path))
-    for path, mode, done in ((tmp_path / "server.key_secret", 0o640, "read"), (tmp_path / "clients", 0o770, "changed")):
+    for path, mode, done in (
+        (tmp_path / "server.key_secret", 0o640, "read"),
+        (tmp_path, 0o777, "changed"),
+        (tmp_path / "clients", 0o770, "changed"),
+        (tmp_path / "clients" / "client-1.key", 0o666, "changed"),
+    ):
         before = path.stat().st_mode
         path.chmod(mode)
         with pytest.raises(ConfigError, match=f"{path} can be {done} by others; run chmod go-rwx {path}"):
