@@ -20,7 +20,7 @@ from . import keys as key_folder
 from . import pictures, report
 from .client import AskOptions, Client
 from .errors import BadTime, ClientError
-from .when import clock, in_words, parse_span, parse_zone
+from .when import clock, in_words, parse_past, parse_span, parse_zone
 
 if TYPE_CHECKING:
     from ..daemon.config import DaemonConfig
@@ -274,7 +274,7 @@ def forget(
         _fail("say what to forget: --from, --to or both", 2)
     with Client(address, keys_folder=keys, timeout_seconds=_FORGET_SECONDS) as client:
         now_ns, zone = _now(client, stream, tz)
-        since_ns, until_ns = parse_span(since, until, None, now_ns, zone)
+        since_ns, until_ns = parse_past(since, until, now_ns, zone)
         with _busy("rewriting the memory …"):
             blocks = client.forget(stream, since_ns, until_ns)
     begin = "the beginning" if since_ns is None else clock(since_ns, zone)

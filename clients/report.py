@@ -120,7 +120,7 @@ def status_lines(found: StatusReply) -> list[str]:
 
 def streams_table(found: StatusReply) -> Table:
     """A line a stream, times as in its own zone; the last error stands in place of the source's address."""
-    table = Table("stream", "state", "frames", "dropped", "blocks", "durable", "newest", "gaps", "source", box=None)
+    table = Table("stream", "state", "frames", "dropped", "blocks", "durable id", "newest", "gaps", "source", box=None)
     for stream in found.streams:
         table.add_row(
             stream.name,

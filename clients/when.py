@@ -30,7 +30,7 @@ def parse_zone(name: str) -> tzinfo:
         raise BadTime(f"{name!r} is no time zone; write UTC, local or a name like Europe/Berlin") from exc
 
 
-def parse_time(text: str, now_ns: int, zone: tzinfo = UTC) -> tuple[int, int]:
+def parse_time(text: str, now_ns: int, zone: tzinfo = UTC, *, today: bool = False) -> tuple[int, int]:
     """When a text means, and how long that lasts: a second, a minute without seconds, a day without a time.
 
     `14:03`, `14:03:20` (the latest such time not after now), `2026-03-02T14:03:20`, `2026-03-02`, `-10m` (s, m, h
@@ -39,6 +39,7 @@ def parse_time(text: str, now_ns: int, zone: tzinfo = UTC) -> tuple[int, int]:
     Args:
         now_ns: the newest time that the stream knows.
         zone: what a time without an offset of its own is read in.
+        today: `14:03` is that of today, even where it is still to come.
 
     Raises:
         BadTime: it is none of these.
@@ -47,10 +48,10 @@ def parse_time(text: str, now_ns: int, zone: tzinfo = UTC) -> tuple[int, int]:
         return max(0, now_ns - int(found[1]) * _UNITS[found[2]] * SECOND_NS), SECOND_NS
     now = datetime.fromtimestamp(now_ns // SECOND_NS, zone)
     try:
-        if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", text):
+        if _is_clock(text):
             hours, minutes, *seconds = (int(part) for part in text.split(":"))
             time = now.replace(hour=hours, minute=minutes, second=seconds[0] if seconds else 0, microsecond=0)
-            if time > now:
+            if time > now and not today:
                 time -= timedelta(days=1)
         else:
             time = datetime.fromisoformat(text)
@@ -72,7 +73,7 @@ def parse_span(
     """The span that `--since`, `--until` and `--at` name together.
 
     An end lasts as long as what it names: until 15:10 is until that minute is over, until a date until midnight, as a
-    question's "between" has it.
+    question's "between" has it. A time of day that is still to come, as an end, means up to now.
 
     Raises:
         BadTime: one cannot be read, `--at` stands beside another, or the span ends before it begins.
@@ -84,10 +85,54 @@ def parse_span(
         slack = 2 * SECOND_NS if length == SECOND_NS else 0
         return max(0, start - slack), start + length - SECOND_NS + slack
     since_ns = parse_time(since, now_ns, zone)[0] if since else None
-    until_ns = min(sum(parse_time(until, now_ns, zone)) - 1, _LATEST_NS) if until else None
+    until_ns = _end_of(until, now_ns, zone) if until else None
+    if until and until_ns is not None and _is_to_come(until, now_ns, zone):
+        until_ns = (
+            until_ns if since_ns is not None and since_ns <= until_ns else now_ns
+        )  # 23:00 to 23:30, asked at 1:15
+    _check_order(since, since_ns, until, until_ns)
+    return since_ns, until_ns
+
+
+def parse_past(since: str | None, until: str | None, now_ns: int, zone: tzinfo = UTC) -> tuple[int | None, int | None]:
+    """The span that `forget` names. A time of day is that of today, and never quietly that of yesterday.
+
+    Raises:
+        BadTime: one cannot be read, the span ends before it begins, or a time of day is still to come and does not
+            stand at the end of a span that has begun.
+    """
+    for text in (since, None if since else until):
+        if text and _is_to_come(text, now_ns, zone):
+            today = datetime.fromtimestamp(now_ns // SECOND_NS, zone)
+            before = datetime.fromtimestamp(parse_time(text, now_ns, zone)[0] // SECOND_NS, zone)
+            raise BadTime(
+                f"{text} is still to come on {today:%Y-%m-%d}; for that of the day before, write"
+                f" {before:%Y-%m-%dT%H:%M:%S}"
+            )
+    since_ns = parse_time(since, now_ns, zone)[0] if since else None
+    until_ns = None
+    if until:
+        until_ns = now_ns if _is_to_come(until, now_ns, zone) else _end_of(until, now_ns, zone)
+    _check_order(since, since_ns, until, until_ns)
+    return since_ns, until_ns
+
+
+def _end_of(text: str, now_ns: int, zone: tzinfo) -> int:
+    return min(sum(parse_time(text, now_ns, zone)) - 1, _LATEST_NS)
+
+
+def _is_clock(text: str) -> bool:
+    return re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", text) is not None
+
+
+def _is_to_come(text: str, now_ns: int, zone: tzinfo) -> bool:
+    """Whether it is a time of day that today has not had yet."""
+    return _is_clock(text) and parse_time(text, now_ns, zone, today=True)[0] > now_ns
+
+
+def _check_order(since: str | None, since_ns: int | None, until: str | None, until_ns: int | None) -> None:
     if since_ns is not None and until_ns is not None and until_ns < since_ns:
         raise BadTime(f"the span ends ({until}) before it begins ({since})")
-    return since_ns, until_ns
 
 
 def in_words(since: str | None, until: str | None, at: str | None) -> str:

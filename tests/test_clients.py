@@ -19,8 +19,8 @@ import pytest
 
 from longwatch.clients import Client, pictures
 from longwatch.clients.errors import BadAddress, BadFolder, BadKeys, BadTime, ClientTimeout
-from longwatch.clients.report import status_lines
-from longwatch.clients.when import SECOND_NS, clock, parse_span, parse_time, parse_zone
+from longwatch.clients.report import status_lines, streams_table
+from longwatch.clients.when import SECOND_NS, clock, parse_past, parse_span, parse_time, parse_zone
 from longwatch.daemon.demo import free_ports
 from longwatch.daemon.protocol import DayDropping
 
@@ -280,6 +280,43 @@ def test_a_span_is_open_where_nothing_is_said_and_at_stands_alone() -> None:
 )
 def test_an_end_lasts_as_long_as_what_it_names(since: str, until: str, last: str) -> None:
     assert parse_span(since, until, None, NOW_NS)[1] == at(last) - 1
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "span"),
+    [
+        ("10:58", "11:05", ("2026-03-02T10:58:00", "2026-03-02T11:00:00")),  # up to now
+        ("-10m", "11:05", ("2026-03-02T10:50:00", "2026-03-02T11:00:00")),
+        (None, "11:05", (None, "2026-03-02T11:00:00")),
+        ("23:00", "23:30:00", ("2026-03-01T23:00:00", "2026-03-01T23:30:01")),  # yesterday's
+        ("23:00", "10:00:00", ("2026-03-01T23:00:00", "2026-03-02T10:00:01")),
+    ],
+)
+def test_an_end_that_is_still_to_come_means_up_to_now(
+    since: str | None, until: str, span: tuple[str | None, str]
+) -> None:
+    since_ns, until_ns = parse_span(since, until, None, NOW_NS)
+    begin, end = (None if text is None else at(text) for text in span)
+    assert (since_ns, until_ns) in {(begin, end), (begin, (end or 0) - 1)}
+
+
+def test_what_is_forgotten_is_never_quietly_another_day() -> None:
+    for since, until in (("11:20", "10:50"), ("11:20", None), ("23:00", "10:00"), (None, "23:00")):
+        with pytest.raises(
+            BadTime, match="is still to come on 2026-03-02; for that of the day before, write 2026-03-01T"
+        ):
+            parse_past(since, until, NOW_NS)
+    with pytest.raises(BadTime, match=r"the span ends \(10:40\) before it begins \(10:50\)"):
+        parse_past("10:50", "10:40", NOW_NS)
+    assert parse_past("10:50", "11:20", NOW_NS) == (at("2026-03-02T10:50:00"), NOW_NS)
+    assert parse_past("10:50:00", "10:51:00", NOW_NS) == (at("2026-03-02T10:50:00"), at("2026-03-02T10:51:01") - 1)
+    assert parse_past("2026-03-01T23:00", "10:00", NOW_NS)[0] == at("2026-03-01T23:00:00")
+
+
+def test_the_streams_table_calls_an_id_an_id() -> None:
+    headings = [column.header for column in streams_table(status_reply("1", {})).columns]
+    assert "durable id" in headings
+    assert "durable" not in headings
 
 
 def test_a_date_ends_at_its_own_midnight_also_where_clocks_are_changed() -> None:
