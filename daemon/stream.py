@@ -31,6 +31,7 @@ from .first_read import first_read_ns
 from .forgotten import Forgotten
 from .hole import Hole
 from .inbox import Inbox
+from .last_read import others_id
 from .log import get_logger
 from .model.device_memory import device_memory
 from .model.image_text import ImageText
@@ -159,12 +160,18 @@ class Stream:
     def _seen_ns(self) -> int:
         """Until when the stream was seen, also where that was forgotten since; 0 where it never was.
 
-        A camera's forgotten time that is still to come was seen by a clock that was wrong.
+        A camera's forgotten time that is still to come was seen by a clock that was wrong. A recording may be of an
+        earlier time than what was read before it: none of it was seen then.
         """
+        last, book, start_ns = self.last, self._tiers.store.book, self._inbox.child.start_ns
+        newest_id, last_ns = (0, 0) if last is None else (last.block_id, last.end_ns)
+        before_id = others_id(self.name, self.config, start_ns, newest_id, book) if self.watched else 0
+        if self._inbox.resumes and newest_id <= before_id and last_ns >= start_ns:
+            last_ns = 0
         seen_ns = self._tiers.store.seen_ns(self.name)
         if not self._inbox.resumes and seen_ns > time.time_ns():
             seen_ns = 0
-        return max(seen_ns, self.last.end_ns if self.last is not None else 0)
+        return max(seen_ns, last_ns)
 
     def _go_on(self, reason: str) -> None:
         """What comes is behind what was seen; between them is a gap, where that is worth one."""

@@ -105,6 +105,11 @@ class Book:
         """A block that ended at this time is gone on purpose. Never lowers it."""
         self._raise("seen", {stream.encode(): time_ns})
 
+    def forget_seen(self, stream: str) -> None:
+        """From now on the stream is read from something else, of which nothing was erased yet."""
+        with self._write() as txn:
+            txn.delete(stream.encode(), db=self._tables["seen"])
+
     def erasures(self) -> list[Erasure]:
         """What is still to be erased, oldest first."""
         return [

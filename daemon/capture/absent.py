@@ -12,7 +12,7 @@ class AbsentSource:
     over = True
     last_error = ""
     frames = dropped = restarts = 0
-    last_frame_ns = 0
+    last_frame_ns = start_ns = 0
 
     def next(self, timeout_seconds: float) -> Message | None:
         """Nothing, at once."""
