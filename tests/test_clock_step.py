@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -53,3 +54,26 @@ def test_the_stream_follows_a_clock_that_is_set_and_each_step_is_a_gap_with_its_
             assert any("ahead" in reason for reason in reasons), reasons
             longest = max(daemon.client.status().streams[0].gaps, key=lambda gap: gap.end_ns - gap.start_ns)
             assert longest.end_ns - longest.start_ns > 23 * HOUR * SECOND_NS
+
+
+def test_no_start_under_a_clock_a_year_ahead_drops_what_was_seen_before(tmp_path: Path) -> None:
+    clock = ShiftedClock(tmp_path)
+    if clock.trouble:
+        pytest.skip(clock.trouble)
+    ahead = ("env", *(f"{k}={v}" for k, v in clock.environment.items() if k in ("LD_PRELOAD", "FAKETIME_AHEAD")))
+    with WebCamera(lambda number: SCENE.render(number / 5)) as camera:
+        stream = f'[streams.cam]\nurl = "{camera.url}"\nfps = 3\ngate_levels = 0\n'
+        with DaemonProcess(tmp_path, stream, "notice_seconds = 0") as daemon:
+            daemon.wait(lambda s: s.streams[0].durable_id > 5)
+            daemon.kill()
+            shutil.copytree(tmp_path / "store" / "cam", tmp_path / "store" / "old")  # a stream that nobody watches
+            clock.shift(365 * 24 * HOUR)
+            daemon.start(*ahead)
+            daemon.wait(lambda s: follows(s, 365 * 24 * HOUR) and s.streams[0].durable_id > 20)
+            daemon.kill()
+            daemon.start(*ahead)  # and finds blocks that were stored under the same clock
+            status = daemon.wait(lambda s: bool(s.dropping), 20)
+            assert [(each.stream, each.reason) for each in status.dropping] == [
+                ("old", "memory.keep_days: older than 30 days")
+            ]
+            assert "day forgotten" not in daemon.log.read_text()
