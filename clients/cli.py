@@ -15,7 +15,7 @@ from rich.console import Console
 
 from .. import __version__
 from ..daemon.errors import DaemonError
-from ..daemon.protocol import DEFAULT_ADDRESS, AnswerEnd
+from ..daemon.protocol import DEFAULT_ADDRESS, NAMES, AnswerEnd, is_stream_name
 from . import keys as key_folder
 from . import pictures, report
 from .client import AskOptions, Client
@@ -247,6 +247,8 @@ def streams_add(
     keys: Keys = "",
 ) -> None:
     """Watches one more stream."""
+    if not is_stream_name(name):
+        _fail(f"{name!r} is no name; {NAMES}", 2)
     if Path(url).is_file():
         url = str(Path(url).resolve())  # the daemon may run in another folder
     with _busy("asking the daemon …"), Client(address, keys_folder=keys) as client:

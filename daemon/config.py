@@ -18,10 +18,11 @@ from ..retrieval.settings import RetrievalConfig
 from .capture.address import in_short
 from .capture.child import CaptureChild
 from .capture.settings import SourceConfig
-from .errors import ConfigError
+from .errors import CaptureError, ConfigError
+from .keyring import check_keys_folder
 from .model.settings import ModelConfig
-from .protocol import StreamName
-from .reach import OWN
+from .protocol import NAMES, StreamName, is_stream_name
+from .reach import OWN, check_port
 from .settings import ServerConfig
 
 T = TypeVar("T")
@@ -75,7 +76,10 @@ def load_config(path: Path) -> DaemonConfig:
             " there (a Hugging Face id or a folder), or take another retriever"
         )
     for name, source in config.streams.items():
-        CaptureChild(source)  # raises where no source could be made of it; starts nothing
+        try:
+            CaptureChild(source)  # raises where no source could be made of it; starts nothing
+        except CaptureError as exc:
+            raise CaptureError(f"{path}: streams.{name}: {exc}") from exc
         try:
             source.zone()
         except ConfigError as exc:
@@ -87,7 +91,8 @@ def check_addresses(server: ServerConfig) -> None:
     """Lets nobody open the daemon to a network without keys.
 
     Raises:
-        ConfigError: an address is not loopback, and there is no keys folder.
+        ConfigError: an address is not loopback, and there is no keys folder; an address has no port that there is, or
+            both are one; or the keys folder is none.
     """
     for key in ("address", "events_address"):
         address = getattr(server, key)
@@ -95,6 +100,15 @@ def check_addresses(server: ServerConfig) -> None:
             raise ConfigError(
                 f"server.{key}: {address} is open to the network; set server.keys_folder (longwatch keys)"
             )
+        try:
+            check_port(address)
+        except ConfigError as exc:
+            raise ConfigError(f"server.{key}: {exc}") from exc
+    same = server.address == server.events_address
+    if same and server.address != OWN and not server.address.endswith((":*", ":0")):
+        raise ConfigError(f"server.events_address: {server.address} is server.address too; give each one of its own")
+    if server.keys_folder:
+        check_keys_folder(Path(server.keys_folder))
 
 
 def convert(content: Any, wanted: type[T], where: str, table: str = "") -> T:
@@ -141,13 +155,17 @@ def _explain(message: str, content: Any, wanted: type, table: str) -> str:
         near = difflib.get_close_matches(found[2], _keys_of(wanted, inner), 1)
         return f"unknown key {full}" + (f"; did you mean {near[0]}?" if near else "")
     if place.startswith("key` in"):
-        return f"{place.rpartition('$.')[2].rstrip('`')}: names are of a-z, 0-9, _ and -, 64 at most"
+        table = place.rpartition("$.")[2].rstrip("`")
+        wrong = next(name for name in content[table] if not is_stream_name(name))
+        return f"{table}: {in_short(repr(wrong))} is no name; {NAMES}"
     value = content
     for part in _parts(inner):
         known = isinstance(value, Mapping) and part in value
         value = value[int(part)] if isinstance(value, list) else value[part] if known else None
     shown = "" if value is None else f" is {in_short(repr(value))}, but"
     allowed = _type_at(wanted, inner)
+    if isinstance(allowed, inspect.Metadata) and allowed.extra_json_schema and "regex" in text:
+        return f"{key}{shown} must be {allowed.extra_json_schema['description']}"
     if isinstance(allowed, inspect.LiteralType):
         return f"{key}{shown} must be one of {', '.join(map(str, allowed.values))}"
     return f"{key}{shown} {text[0].lower()}{text[1:]}"

@@ -20,6 +20,7 @@ MAX_REQUEST_BYTES = 64 << 10
 MAX_REPLY_BYTES = 32 << 20
 MAX_QUESTION_CHARACTERS = 4096
 MAX_TIME_CHARACTERS = 256
+NAMES = "names of streams are of a-z, 0-9, _ and -, 64 at most"
 DEFAULT_ADDRESS = DEFAULT_EVENTS_ADDRESS = OWN
 
 RequestId = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -309,6 +310,15 @@ _reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 _event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
 
 
+def is_stream_name(name: str) -> bool:
+    """Whether a stream may be called so."""
+    try:
+        msgspec.convert(name, StreamName)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
 def notice_the_dead(socket: zmq.Socket[bytes]) -> None:
     """Has the kernel find out, within some twenty seconds, that the other side's host or network is gone.
 
@@ -372,6 +382,7 @@ def _decode(decoder: msgspec.msgpack.Decoder[_Message], data: bytes) -> _Message
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as exc:
-        raise BadMessage(f"the message is wrong: {exc}") from exc
+        what = NAMES if "matching regex" in str(exc) else str(exc)  # only names have one
+        raise BadMessage(f"the message is wrong: {what}") from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadMessage(f"this is no message of Longwatch: {exc}") from exc

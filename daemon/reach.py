@@ -5,12 +5,25 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from .errors import ConfigError
 
 OWN = "own"
+_LAST_PORT = 65_535
+_SOCKET_PATH_BYTES = 107  # of Linux's sun_path, without its end
 Name = Literal["requests", "events"]
+
+
+def check_port(address: str) -> None:
+    """Whether a `tcp://` address names a port that there is; ZeroMQ would take 99999 for 34463.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    port = address.rpartition(":")[2]
+    if address.startswith("tcp://") and port != "*" and not (port.isdecimal() and int(port[:6]) <= _LAST_PORT):
+        raise ConfigError(f"{address}: {port} is no port; write tcp://HOST:PORT with a port from 1 to {_LAST_PORT}")
 
 
 def reach(address: str, name: Name, *, make: bool = False) -> str:
@@ -20,8 +33,9 @@ def reach(address: str, name: Name, *, make: bool = False) -> str:
         make: make that folder, as the daemon does.
 
     Raises:
-        ConfigError: the folder is another user's, or others can enter it.
+        ConfigError: the folder is another user's, or others can enter it, or there is no such port.
     """
+    check_port(address)
     if address != OWN:
         return address
     folders = _folders()
@@ -37,8 +51,18 @@ def reach(address: str, name: Name, *, make: bool = False) -> str:
 def _folders() -> list[Path]:
     """Where the sockets may lie, best first."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    own = [Path(runtime) / "longwatch"] if runtime.startswith("/") and Path(runtime).is_dir() else []
+    own = [Path(runtime) / "longwatch"] if runtime.startswith("/") and _may_hold(Path(runtime)) else []
     return [*own, Path(f"/tmp/longwatch-{os.getuid()}")]
+
+
+def _may_hold(runtime: Path) -> bool:
+    """Whether it is a folder of this user's (after `su` it is another's), and short enough for a socket's name."""
+    try:
+        found = runtime.stat()
+    except OSError:
+        return False
+    longest = len(os.fsencode(runtime / "longwatch")) + 1 + max(map(len, get_args(Name)))
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and longest <= _SOCKET_PATH_BYTES
 
 
 def _make(folder: Path) -> None:

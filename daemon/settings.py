@@ -11,7 +11,7 @@ from .errors import NotAllowed
 from .protocol import DEFAULT_ADDRESS, DEFAULT_EVENTS_ADDRESS
 
 SourceKind = Literal["network", "scene", "file", "webcam"]
-Address = Annotated[str, Meta(pattern=r"^(own|(tcp|ipc)://.+)\Z")]
+Address = Annotated[str, Meta(pattern=r"^(own|(tcp|ipc)://.+)\Z", description="own, tcp://HOST:PORT or ipc://PATH")]
 
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

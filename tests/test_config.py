@@ -54,7 +54,31 @@ def test_values_are_taken_from_the_file(tmp_path: Path) -> None:
         (YARD + "pace = 'slow'", "x.toml: streams.yard.pace is 'slow', but must be one of fast, real"),
         ("streams = 3", "x.toml: streams is 3, but expected `object`, got `int`"),
         ("[streams]\nurl = 'a'", "x.toml: streams.url is 'a', but expected `object`, got `str`"),
-        ("[streams.Yard]\nurl = 'a'", "x.toml: streams: names are of a-z, 0-9, _ and -, 64 at most"),
+        (
+            "[streams.Yard]\nurl = 'a'",
+            "x.toml: streams: 'Yard' is no name; names of streams are of a-z, 0-9, _ and -, 64 at most",
+        ),
+        (
+            "[server]\naddress = 'http://a'",
+            "x.toml: server.address is 'http://a', but must be own, tcp://HOST:PORT or ipc://PATH",
+        ),
+        (
+            "[server]\naddress = 'tcp://127.0.0.1:99999'",
+            "server.address: tcp://127.0.0.1:99999: 99999 is no port;"
+            " write tcp://HOST:PORT with a port from 1 to 65535",
+        ),
+        (
+            "[server]\naddress = 'tcp://127.0.0.1:5757'\nevents_address = 'tcp://127.0.0.1:5757'",
+            "server.events_address: tcp://127.0.0.1:5757 is server.address too; give each one of its own",
+        ),
+        (
+            "[server]\nkeys_folder = '/nowhere'",
+            "server.keys_folder: /nowhere has no folder clients; run longwatch keys /nowhere",
+        ),
+        (
+            "[streams.yard]\nurl = 'x.mp4'\nstart = 'monday'",
+            "x.toml: streams.yard: start: 'monday' is no time; write it as 2026-03-02T14:00:00",
+        ),
         ("model = 3", "x.toml: model is 3, but expected `object`, got `int`"),
         ("[model]\nwindow_tokens = true", "x.toml: model.window_tokens is True, but expected `int`, got `bool`"),
         ("[memory]\nfade = [{ codec = 'int2' }]", "x.toml: memory.fade[0].days is missing"),

@@ -221,6 +221,19 @@ def test_a_client_finds_a_daemon_that_was_started_without_a_runtime_folder(
     assert reach("own", "requests") == (fallback if there else f"ipc://{tmp_path}/longwatch/requests")
 
 
+@pytest.mark.parametrize("runtime", ["another's", "x" * 95])
+def test_a_runtime_folder_that_is_another_s_or_too_long_for_a_socket_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
+    folder = Path("/proc/1") if runtime == "another's" else tmp_path / runtime
+    if runtime == "another's":
+        monkeypatch.setattr(os, "getuid", lambda: 4242)
+    else:
+        folder.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    assert reach("own", "requests") == f"ipc:///tmp/longwatch-{os.getuid()}/requests"
+
+
 @pytest.mark.parametrize(
     ("given", "keys_folder", "kinds"),
     [

@@ -25,7 +25,9 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     name: str = "embedded"
-    device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")] = "auto"
+    device: Annotated[
+        str, Meta(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda, cuda:1 or mps")
+    ] = "auto"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     window_tokens: Annotated[int, Meta(ge=1)] = 100
     chunk_frames: Annotated[int, Meta(ge=1, le=256)] = 8
