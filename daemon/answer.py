@@ -127,6 +127,9 @@ class Answer:
         for part in wholespan.parts(shown, recall.room(shown), self._config.span_passes):
             seen = yield from recall.fetch(part)
             said.append((yield from self._say(recall, seen, question, aloud=False)))
+            if self.cancelled:
+                self._stopped = "cancelled"
+                return [*said, Said("", [], {})]
             notes.append(wholespan.Note(part[0].start_ns, part[-1].end_ns, said[-1].text))
         prompt = wholespan.as_prompt(question, notes, self._stream.zone)
         if self._model.prompt.can_read(prompt):

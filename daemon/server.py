@@ -268,7 +268,7 @@ class Server:
             request_id = request.request_id
             if isinstance(request, _FOR_MANAGERS) and not may_manage:
                 raise NotAllowed('this key may ask, but not manage; a line role = "manage" in its file lets it')
-            self._handle(client, request)
+            self._handle(client, request, "" if self._keys is None else key_of(frames[0]))
         except Exception as exc:  # a request that finds a mistake of ours costs its sender an answer, no one else
             self._reply(client, refusal(request_id, exc, "the request"))
 
@@ -299,11 +299,11 @@ class Server:
                 self._peers.note(descriptor, Peer(key, b""))
             self._events.setsockopt(zmq.SUBSCRIBE, b"")
 
-    def _handle(self, client: bytes, request: protocol.Request) -> None:
+    def _handle(self, client: bytes, request: protocol.Request, key: str) -> None:
         emit = functools.partial(self._reply, client)
         match request:
             case Ask():
-                self._ask(client, request)
+                self._ask(client, request, key)
             case Cancel():
                 self._service.cancel((client, request.request_id))
             case StatusRequest():
@@ -318,7 +318,7 @@ class Server:
                 since = functools.partial(self._events_since, request.number)
                 self._reply(client, functools.partial(self._made, since, request.request_id))
 
-    def _ask(self, client: bytes, request: Ask) -> None:
+    def _ask(self, client: bytes, request: Ask, key: str) -> None:
         if not request.question.strip():
             raise QuestionRefused("the question is empty")
         if len(request.question) > protocol.MAX_QUESTION_CHARACTERS:
@@ -327,10 +327,10 @@ class Server:
             )
         if request.since_ns is not None and request.until_ns is not None and request.until_ns < request.since_ns:
             raise QuestionRefused("the time span ends before it begins")
-        self._shares.check(client, request.request_id)
+        self._shares.check(client, request.request_id, key)
         emit = functools.partial(self._reply, client, of_answer=True)
         self._service.ask(request, (client, request.request_id), emit)
-        self._shares.add(client, request.request_id)  # before any reply leaves: this thread empties the queue
+        self._shares.add(client, request.request_id, key)  # before any reply leaves: this thread empties the queue
 
     def _made(self, make: Callable[[str], Reply], request_id: str) -> Reply:
         """A reply that is made when the client takes it."""

@@ -70,6 +70,18 @@ def test_a_client_has_half_of_the_places_and_fewer_the_more_others_there_are(pla
     assert [taken(all_of_them, bytes([client])) for client in range(len(shares))] == shares
 
 
+def test_connections_with_one_key_share_one_share() -> None:
+    shares = Shares(8)
+    for number in range(4):
+        shares.check(bytes([number]), "1", "ann")
+        shares.add(bytes([number]), "1", "ann")
+    with pytest.raises(Busy, match="4 questions of yours are being answered"):
+        shares.check(b"one more", "1", "ann")
+    shares.check(b"another", "1", "bob")
+    shares.end_all(bytes([0]))
+    shares.check(b"one more", "1", "ann")
+
+
 def test_a_place_is_free_again_once_its_answer_has_ended() -> None:
     shares = Shares(2)
     shares.add(b"a", "1")
