@@ -7,7 +7,6 @@ import faulthandler
 import functools
 import gc
 import os
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -19,8 +18,10 @@ from .config import DaemonConfig, load_config
 from .errors import CaptureError, ConfigError, DaemonError
 from .log import get_logger, set_up
 from .openfiles import raise_limit
+from .stopping import Stopping
 
 if TYPE_CHECKING:
+    from ..memory.store import Store
     from .engine import Engine
     from .server import Server
 
@@ -28,22 +29,24 @@ _SWITCH_SECONDS = 0.001  # the longest that Python code on the engine's thread k
 _log = get_logger("main")
 
 
-def serve(config: DaemonConfig, stop: threading.Event) -> None:
-    """Runs a daemon until `stop` is set; on return all that was encoded is durable.
+def serve(config: DaemonConfig, stopping: Stopping) -> None:
+    """Runs a daemon until it is told to stop; on return all that was encoded is durable.
 
     Raises:
         DaemonError, StorageError, RetrievalError: it cannot start, or the last blocks could not be written.
     """
     # Loaded here, so that a mistake in the configuration is told at once and not behind torch.
-    from ..memory.store import Store
-    from ..memory.tiers import Tiers
-    from ..retrieval.reference import prepare
-    from .calibrate import at_start
-    from .engine import Engine
-    from .model.image_text import ImageText
-    from .model.video_lm import VideoLM
-    from .server import Server
+    with stopping.at_once(_say_nothing_begun):
+        from ..memory.store import Store
+        from ..memory.tiers import Tiers
+        from ..retrieval.reference import prepare
+        from .calibrate import at_start
+        from .engine import Engine
+        from .model.image_text import ImageText
+        from .model.video_lm import VideoLM
+        from .server import Server
 
+    stop = stopping.told
     store = Store(config.memory)
     for notice in store.notices:
         _log.warning(notice)
@@ -51,7 +54,8 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
         _log.error("a day's file cannot be read; its blocks are not found", day=day, why=why)
     try:
         _log.info("loading the model", model=config.model.name)
-        model = VideoLM.load(config.model)
+        with stopping.at_once(functools.partial(_close_unused, store)):
+            model = VideoLM.load(config.model)
         tiers = Tiers(
             store,
             codec=config.memory.codec,
@@ -66,7 +70,8 @@ def serve(config: DaemonConfig, stop: threading.Event) -> None:
         name, embedding = config.retrieval.embedding, None
         if name:
             _log.info("loading the image-text model", model=name)
-            embedding = ImageText(name, model.device, model.dtype)
+            with stopping.at_once(functools.partial(_close_unused, store)):
+                embedding = ImageText(name, model.device, model.dtype)
         waiting: list[Server] = []
         engine = Engine(config, model, tiers, calibration, lambda *event: waiting[0].publish(*event), embedding)
         server = Server(config.server, engine)
@@ -120,6 +125,15 @@ def _take_own_session() -> None:
             os.setsid()
 
 
+def _say_nothing_begun() -> None:
+    _log.info("stopped before anything was begun")
+
+
+def _close_unused(store: Store) -> None:
+    store.close()
+    _log.info("stopped before the model was loaded; nothing was stored")
+
+
 class _Stopped(Exception):
     """The daemon is to end before it has begun to watch."""
 
@@ -135,17 +149,14 @@ def main() -> None:
         print("usage: python -m longwatch.daemon.main CONFIG", file=sys.stderr)
         sys.exit(2)
     faulthandler.enable()  # should a library crash, the log says where
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, lambda *_: stop.set())
+    stopping = Stopping()
     _take_own_session()
     raise_limit()
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         config = load_config(Path(sys.argv[1]))
         set_up(level=config.log.level, as_json=config.log.json)
-        serve(config, stop)
+        serve(config, stopping)
         gc.freeze()  # or Python would look at every object of torch before it ends, for seconds on a busy machine
     except (DaemonError, StorageError, RetrievalError) as exc:
         print(f"longwatch: {exc}", file=sys.stderr)

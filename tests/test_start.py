@@ -98,3 +98,20 @@ def test_supervising_that_fails_ends_nothing_and_each_part_has_its_turn() -> Non
     for _ in range(2):
         _supervise(part, part)  # type: ignore[arg-type]
     assert part.asked == 2
+
+
+def test_a_signal_while_a_library_loads_ends_the_process_at_once(tmp_path: Path) -> None:
+    """A library that does not come back to Python, as a download, hears no signal."""
+    program = (
+        "import ctypes; from longwatch.daemon.stopping import Stopping\n"
+        "stopping = Stopping()\n"
+        "with stopping.at_once(lambda: print('closed', flush=True)):\n"
+        "    print('loading', flush=True)\n"
+        "    while True: ctypes.CDLL(None).sleep(30)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.terminate()
+        assert process.communicate(timeout=10)[0] == "closed\n"
+        assert process.returncode == 0
