@@ -195,6 +195,8 @@ def _file_of(address: str) -> Path | None:
 
 def _lock(file: Path, address: str, key: str) -> int:
     """Takes an `ipc://` address for this process: libzmq would silently take it over from another daemon."""
+    if len(os.fsencode(file)) > zmq.IPC_PATH_MAX_LEN:
+        raise ConfigError(f"{key}: {address} cannot be bound: the path has more than {zmq.IPC_PATH_MAX_LEN} bytes")
     try:
         lock = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as exc:

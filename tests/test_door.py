@@ -176,3 +176,10 @@ def _serve_with_few_files(kind: str) -> None:
                 free = 0
             time.sleep(0.005)
     print(free)
+
+
+def test_a_path_that_is_too_long_for_a_socket_leaves_no_file_behind(tmp_path: Path) -> None:
+    address = f"ipc://{tmp_path}/{'x' * 100}"
+    with pytest.raises(ConfigError, match="cannot be bound: the path has more than 107 bytes"):
+        Server(ServerConfig(address=address, events_address=f"ipc://{tmp_path}/events"), EchoService())
+    assert list(tmp_path.iterdir()) == []

@@ -26,6 +26,7 @@ MAY_IMPORT = {
         "daemon.protocol",
         "daemon.errors",
         "daemon.reach",
+        "daemon.role",
         "daemon.config",
     },  # config for `validate` only
     "daemon": {"daemon", "retrieval", "memory", "clients"},  # clients in the demo only
