@@ -6,6 +6,7 @@ answer nor a busy camera keeps the others waiting. Where there is not time enoug
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -145,10 +146,11 @@ class Engine:
 
     def _tell_store_error(self) -> None:
         stats = self._tiers.store.stats
-        before, self._told_store_error = self._told_store_error, stats.last_error
-        if stats.last_error and stats.last_error != before:
+        gist = re.sub(r"\d+", "", stats.last_error)  # how much is free changes while it lasts
+        before, self._told_store_error = self._told_store_error, gist
+        if gist and gist != before:
             _log.error("nothing is written; blocks wait in RAM", error=stats.last_error, blocks=stats.queued_blocks)
-        elif before and not stats.last_error:
+        elif before and not gist:
             _log.info("blocks are written again")
 
     @property
