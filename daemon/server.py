@@ -58,6 +58,7 @@ _MESSAGES_UNDER_WAY = 4  # of a client, in ZeroMQ's hands; what comes after them
 _MESSAGES_A_ROUND = 100
 _REST_SECONDS = 0.02
 _TICK_MS = 20
+_LAST_SECONDS = 1.0  # for replies on stopping
 _IDLE_MS = 1000
 _LOOK_SECONDS = 1.0  # at keys and open files
 _FOR_MANAGERS = (StreamsAdd, StreamsRemove, Forget)
@@ -204,8 +205,16 @@ class Server:
             self._send_queue()
             self._outbox.send_waiting()
             self._send_events()
+        self._send_the_last()
+
+    def _send_the_last(self) -> None:
+        """What is said on stopping may wait behind what a client has not read yet: it gets a moment."""
+        until = time.monotonic() + _LAST_SECONDS
         self._send_queue()
         self._outbox.send_waiting()
+        while self._outbox and time.monotonic() < until:
+            time.sleep(_TICK_MS / 1000)
+            self._outbox.send_waiting()
 
     def _watch_doors(self) -> None:
         """Shuts the doors before connections take the files that the daemon itself needs."""
