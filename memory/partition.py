@@ -188,15 +188,15 @@ class Partition:
         """
         found: dict[int, int] = {}
         anywhere = unread_span(self.folder.name)
-        readable: set[int] = set()
+        unread = self.all_ids()  # first: a block that is committed after this is read below, or not looked at
         for block_id, value in self._scan("spans"):
             with contextlib.suppress(CorruptBlock):
                 info = _read_span(block_id, value)
-                readable.add(block_id)
+                unread.discard(block_id)
                 end_ns = max(info.end_ns, ends.get(block_id, 0))
                 if erasure.covers(block_id, info.start_ns, end_ns):
                     found[block_id] = end_ns
-        for block_id in self.all_ids() - readable:
+        for block_id in unread:
             if erasure.covers(block_id, *anywhere):
                 found[block_id] = 0
         return found

@@ -13,7 +13,9 @@ from pathlib import Path
 import lmdb
 import pytest
 
+from longwatch.memory.book import Erasure
 from longwatch.memory.errors import BlockNotFound, StoreUnwritable
+from longwatch.memory.partition import Partition
 from longwatch.memory.store import Store
 
 from .blocks import DAY_NS, MORNING_NS, make_block
@@ -59,6 +61,32 @@ def test_what_comes_later_is_not_meant_even_if_its_clock_says_so(tmp_path: Path)
         assert tiers.store.carry_out(erasure) == [3, 4, 5, 6]
         tiers.store.flush()
         assert ids_of(tiers.store) == [1, 2, 7, 8, 9, 10, 11]
+
+
+def test_a_block_that_is_committed_while_a_day_is_looked_through_is_none_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path)
+    look = Partition.all_ids
+    with memory(tmp_path) as tiers:
+        later = iter(range(11, 15))
+
+        def commit_one() -> None:
+            tiers.spill("yard", make_block(next(later)))
+            tiers.store.flush()
+
+        def looked_at_while_it_grows(day: Partition) -> set[int]:
+            commit_one()
+            found = look(day)
+            commit_one()
+            return found
+
+        erasure = Erasure(1, "yard", *span(3, 6), last_id=1 << 40)
+        with monkeypatch.context() as patch:
+            patch.setattr(Partition, "all_ids", looked_at_while_it_grows)
+            (day,) = tiers.store.partitions("yard")
+            assert set(day.touched(erasure, {})) == {3, 4, 5, 6}
+        assert next(later) > 12
 
 
 def test_an_open_end_forgets_all_so_far_and_the_time_is_known_as_seen(tmp_path: Path) -> None:
