@@ -28,7 +28,8 @@ lint: install
 
 types: install
 	@mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/longwatch  # the folder is the package
-	@MYPYPATH=$(VENV)/types $(BIN)/mypy -p longwatch.clients -p longwatch.daemon -p longwatch.memory -p longwatch.retrieval
+	@MYPYPATH=$(VENV)/types $(BIN)/mypy -p longwatch.clients -p longwatch.daemon -p longwatch.demo -p longwatch.memory \
+		-p longwatch.retrieval -p longwatch.yard
 
 bench: install
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'

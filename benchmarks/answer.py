@@ -17,10 +17,10 @@ from harness import Rig, rig
 from rich.progress import Progress
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.family import EMBEDDED
 from longwatch.daemon.model.settings import ModelConfig
+from longwatch.yard.scene import Scene
 
 URL = "scene://?seed=5&start=2026-03-02T00:00:00"
 SOURCE = SourceConfig(url=URL, pace="fast", gate_levels=0.0)

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 
-from longwatch.daemon.capture.scene import Scene
+from longwatch.yard.scene import Scene
 
 FPS = 5
 

@@ -22,15 +22,15 @@ from rich.progress import Progress
 from rich.table import Table
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from longwatch.daemon.capture.moments import scene_moments
-from longwatch.daemon.capture.quiz import QUESTION_KINDS, Asker, agrees, draw
-from longwatch.daemon.capture.scene import Scene
+from longwatch.daemon.calibration.calibration import FILE, Calibration
+from longwatch.daemon.calibration.confidence import Confidence
 from longwatch.daemon.capture.settings import SourceConfig
-from longwatch.daemon.model.calibration import FILE, Calibration
-from longwatch.daemon.model.confidence import Confidence
 from longwatch.daemon.model.family import EMBEDDED
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.retrieval.settings import RetrievalConfig
+from longwatch.yard.kinds import QUESTION_KINDS, Asker, agrees, draw
+from longwatch.yard.moment import scene_moments
+from longwatch.yard.scene import Scene
 
 FITTED_ON, TOLD_ON = range(50_200, 50_208), range(98_200, 98_204)
 EACH, TRIES, BINS, BUSY = 6, 240, 10, 0.2

@@ -34,10 +34,10 @@ from shiftedclock import ShiftedClock
 
 from longwatch.clients import Client
 from longwatch.clients.errors import ClientError
-from longwatch.daemon.demo import free_ports, running_daemon
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import StatusReply, StreamStatus
+from longwatch.demo.process import free_ports, running_daemon
 from longwatch.memory.block import BlockInfo
 from longwatch.memory.partition import Partition
 from longwatch.memory.record import read_record

@@ -27,10 +27,6 @@ from rich.progress import Progress
 from rich.table import Table
 from safetensors import safe_open
 
-from longwatch.daemon.capture.moments import Moment, gated_moments
-from longwatch.daemon.capture.paint import paint
-from longwatch.daemon.capture.quiz import QUESTION_KINDS, Asker, Question, agrees
-from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.attention import Context
 from longwatch.daemon.model.family import EMBEDDED
@@ -38,6 +34,10 @@ from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.token_gate import runs
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Block
+from longwatch.yard.kinds import QUESTION_KINDS, Asker, Question, agrees
+from longwatch.yard.moment import Moment, gated_moments
+from longwatch.yard.paint import paint
+from longwatch.yard.scene import Scene
 
 FIRST_SEED = 95_000
 FRAMES, RECENT, CHUNK = 32, 4, 8

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longwatch.daemon.capture.moments import Moment, gated_moments, scene_moments
-from longwatch.daemon.capture.quiz import NOW_KINDS, QUESTION_KINDS, Asker
-from longwatch.daemon.capture.scene import Scene
-from longwatch.daemon.model.calibration import load_heads
+from longwatch.daemon.calibration.calibration import load_heads
+from longwatch.daemon.calibration.needles import scene_inputs
 from longwatch.daemon.model.prompt import BLANK
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
-from longwatch.daemon.needles import scene_inputs
 from longwatch.memory.window import Window
 from longwatch.retrieval.heads import RetrievalHeads
+from longwatch.yard.kinds import NOW_KINDS, QUESTION_KINDS, Asker
+from longwatch.yard.moment import Moment, gated_moments, scene_moments
+from longwatch.yard.scene import Scene
 
 FIRST_SEED, BUSY, YARDS, SECONDS = 70_000, 0.3, 16, 14_400
 STILL_SEED, STILL_SECONDS = 79_000, 900

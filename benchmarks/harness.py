@@ -12,19 +12,19 @@ from typing import NamedTuple
 import msgspec
 import torch
 
-from longwatch.daemon.answer import Answer
+from longwatch.daemon.answer.answer import Answer
+from longwatch.daemon.calibration.calibration import Calibration, find, heads_of
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.log import set_up
-from longwatch.daemon.model.calibration import Calibration, find, heads_of
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import AnswerEnd, Ask, Delta, Reply
-from longwatch.daemon.stream import Stream
+from longwatch.daemon.stream.stream import Stream
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
 from longwatch.retrieval.heads import RetrievalHeads
-from longwatch.retrieval.retriever import make_retriever
+from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 

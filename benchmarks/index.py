@@ -36,15 +36,15 @@ from wheels import FOLDER
 
 from longwatch.memory.block import BlockInfo
 from longwatch.memory.partition import Stamp
-from longwatch.retrieval.day import Day
-from longwatch.retrieval.dayfile import pack_day, read_day
 from longwatch.retrieval.heads import RetrievalHeads
-from longwatch.retrieval.index import SignatureIndex
-from longwatch.retrieval.retriever import Query
+from longwatch.retrieval.index.day import Day
+from longwatch.retrieval.index.dayfile import pack_day, read_day
+from longwatch.retrieval.index.index import SignatureIndex
 from longwatch.retrieval.retrievers.heads import HeadsRetriever
+from longwatch.retrieval.retrievers.retriever import Query
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
-from longwatch.retrieval.timespan import Span
+from longwatch.retrieval.time.span import Span
 
 A_DAY, BUSIEST_DAY = 20_000, 86_400  # blocks
 DAY_NS, HOUR_NS = 86_400_000_000_000, 3_600_000_000_000

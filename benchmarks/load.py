@@ -38,10 +38,10 @@ from rich.table import Table
 from longwatch.clients import Client
 from longwatch.clients.errors import ClientError
 from longwatch.daemon import protocol
-from longwatch.daemon.demo import free_ports, running_daemon
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import StatusReply, StatusRequest
+from longwatch.demo.process import free_ports, running_daemon
 
 LONGEST_SECONDS, STATUS_MS = 5.0, 300.0
 START_SECONDS, REPLY_SECONDS = 300.0, 30.0

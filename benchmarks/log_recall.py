@@ -1,6 +1,6 @@
 """Whether a language model that nobody here trained finds lines of a long log again, retrievers side by side.
 
-SmolLM2-135M-Instruct reads a log in words (`longwatch.daemon.written_log`), a line a block, through the daemon's own
+SmolLM2-135M-Instruct reads a log in words (`daemon/calibration/written_log.py`), a line a block, through the daemon's
 window, memory and index. It is asked about things that were left again and again, in other colours, at other times.
 Its heads come from the daemon's calibration: on other, shorter logs, other things, and other kinds of question than
 those that the figures count. `exact` is the heads' score over all blocks' keys, with no coarse step before it.
@@ -24,18 +24,19 @@ from rich.progress import Progress
 from rich.table import Table
 from smollm import load
 
-from longwatch.daemon.calibration import calibrate
+from longwatch.daemon.calibration.needles import LINE_NS, TextNeedles, text_inputs
+from longwatch.daemon.calibration.search import calibrate
+from longwatch.daemon.calibration.written_log import KINDS, THINGS, Fact, write_log
 from longwatch.daemon.log import set_up
 from longwatch.daemon.model.prompt import BLANK
 from longwatch.daemon.model.video_lm import VideoLM
-from longwatch.daemon.needles import LINE_NS, TextNeedles, text_inputs
-from longwatch.daemon.written_log import KINDS, THINGS, Fact, write_log
 from longwatch.memory.block import Block
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
 from longwatch.retrieval.heads import RetrievalHeads, attention_score
-from longwatch.retrieval.retriever import Query, Retriever, make_retriever
+from longwatch.retrieval.retrievers.choice import make_retriever
+from longwatch.retrieval.retrievers.retriever import Query, Retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 

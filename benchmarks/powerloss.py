@@ -34,19 +34,19 @@ from syscalls import Call, read_calls, tracer
 
 from longwatch.clients import Client
 from longwatch.clients.errors import ClientError
-from longwatch.daemon.demo import free_ports
-from longwatch.daemon.model.calibration import load_heads
+from longwatch.daemon.calibration.calibration import load_heads
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import StatusReply
+from longwatch.demo.process import free_ports
 from longwatch.memory.errors import StorageError
 from longwatch.memory.folder import day_files
 from longwatch.memory.partition import Partition
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
-from longwatch.retrieval.dayfile import read_day
 from longwatch.retrieval.errors import UnfitIndexFile
-from longwatch.retrieval.retriever import make_retriever
+from longwatch.retrieval.index.dayfile import read_day
+from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 

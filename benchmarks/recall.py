@@ -27,20 +27,22 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from longwatch.daemon.capture.moments import SECOND_NS, Moment, scene_moments
-from longwatch.daemon.capture.quiz import NOW_KINDS, QUESTION_KINDS, Asker, Question, agrees, draw
-from longwatch.daemon.capture.scene import Scene
+from longwatch.daemon.answer.recall import Recall
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.settings import ModelConfig
-from longwatch.daemon.recall import Recall
 from longwatch.memory.block import BlockInfo, Geometry
-from longwatch.retrieval.reference import understand
-from longwatch.retrieval.retriever import Hit, Query, Retriever, make_retriever
+from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.retrievers.rekv import RekvRetriever, by_layers
+from longwatch.retrieval.retrievers.retriever import Hit, Query, Retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.steps import finished
-from longwatch.retrieval.timespan import Span
+from longwatch.retrieval.time.reference import understand
+from longwatch.retrieval.time.span import Span
+from longwatch.yard.kinds import NOW_KINDS, QUESTION_KINDS, Asker, Question, agrees, draw
+from longwatch.yard.moment import Moment, scene_moments
+from longwatch.yard.scene import Scene
+from longwatch.yard.state import SECOND_NS
 
 RETRIEVERS = ("recent", "uniform", "rekv", "rekv-shared", "heads", "hybrid", "daemon", "oracle")
 MADE = ("recent", "uniform", "rekv-shared", "heads", "hybrid")

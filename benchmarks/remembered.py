@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import QuantoQuantizedLayer
 
-from longwatch.daemon.capture.quiz import QUESTION_KINDS, Asker, agrees
 from longwatch.memory.block import Block
 from longwatch.memory.codec.registry import CODECS
 from longwatch.memory.settings import FadeStep, MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import SCALED_ON, Tiers
+from longwatch.yard.kinds import QUESTION_KINDS, Asker, agrees
 
 FIRST_SEED = 96_000
 QUANTO = {"quanto4": 4, "quanto2": 2}

@@ -30,13 +30,13 @@ from rich.table import Table
 
 from longwatch.clients import Client
 from longwatch.clients.errors import ClientError
-from longwatch.daemon.demo import free_ports, running_daemon
-from longwatch.daemon.model.calibration import load_heads
+from longwatch.daemon.calibration.calibration import load_heads
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import StatusReply
-from longwatch.retrieval.day import SPAN_ROWS
-from longwatch.retrieval.retriever import make_retriever
+from longwatch.demo.process import free_ports, running_daemon
+from longwatch.retrieval.index.day import SPAN_ROWS
+from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 

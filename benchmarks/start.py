@@ -27,13 +27,13 @@ from rich.table import Table
 
 from longwatch.clients import Client
 from longwatch.clients.errors import ClientError
-from longwatch.daemon.demo import free_ports, running_daemon
+from longwatch.daemon.calibration.calibration import load_heads
 from longwatch.daemon.log import set_up
-from longwatch.daemon.model.calibration import load_heads
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
-from longwatch.daemon.pastdays import PastDays
-from longwatch.daemon.signatures import Signatures
+from longwatch.daemon.stream.pastdays import PastDays
+from longwatch.daemon.stream.signatures import Signatures
+from longwatch.demo.process import free_ports, running_daemon
 from longwatch.memory.block import Block, BlockInfo
 from longwatch.memory.codec.registry import CODECS
 from longwatch.memory.partition import Entry
@@ -41,7 +41,8 @@ from longwatch.memory.record import write_record
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
-from longwatch.retrieval.retriever import Query, make_retriever
+from longwatch.retrieval.retrievers.choice import make_retriever
+from longwatch.retrieval.retrievers.retriever import Query
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 

@@ -34,11 +34,9 @@ from rich.progress import Progress
 from rich.table import Table
 from wheels import from_wheel
 
-from longwatch.daemon.capture.export import write_clip
+from longwatch.daemon.calibration.calibration import load_heads
 from longwatch.daemon.capture.gate import Gate
-from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.settings import SourceConfig
-from longwatch.daemon.model.calibration import load_heads
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Block, BlockInfo
@@ -50,6 +48,8 @@ from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import SCALED_ON
 from longwatch.retrieval.signature import SignatureLayout
+from longwatch.yard.clip import write_clip
+from longwatch.yard.scene import Scene
 
 SOURCE = SourceConfig(url="scene://?seed=1", fps=0.5)
 HOUR_SECONDS, NOON_NS = 3600, 1_772_452_800_000_000_000  # 2026-03-02 12:00 UTC

@@ -10,12 +10,12 @@ import numpy as np
 from embedded import NO_SIGNATURE, answer, lay_out
 from numpy.typing import NDArray
 
-from longwatch.daemon.capture.moments import Moment
-from longwatch.daemon.capture.quiz import Asker, agrees
-from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Block
+from longwatch.yard.kinds import Asker, agrees
+from longwatch.yard.moment import Moment
+from longwatch.yard.scene import Scene
 
 KINDS = ("there now", "count now", "door now", "lamp now", "gate now", "sign now", "extra", "side")
 LINE, ASKED = 24, 4

@@ -66,7 +66,7 @@ def demo(
 ) -> None:
     """Watches a rendered yard and asks about what it saw, with no camera and no download."""
     options = ["--seed", str(seed), "--folder", str(folder), *(["--json"] if as_json else [])]
-    _become("longwatch.daemon.demo", *options)
+    _become("longwatch.demo.demo", *options)
 
 
 @app.command()
@@ -87,7 +87,7 @@ def scene(
     options = ["--url", url, "--fps", str(fps)]
     options += [] if out is None else ["--out", str(out)]
     options += [] if truth is None else ["--truth", str(truth)]
-    _become("longwatch.daemon.capture.export", *options)
+    _become("longwatch.yard.clip", *options)
 
 
 @app.command()
@@ -119,7 +119,7 @@ def calibrate(
         _fail(f"--needles: {needles} is neither text nor scenes", 2)
     _checked(config)
     options = [*([] if needles is None else ["--needles", needles]), *(["--json"] if as_json else [])]
-    _become("longwatch.daemon.calibrate", str(config), *options)
+    _become("longwatch.daemon.calibration.program", str(config), *options)
 
 
 @app.command()

@@ -55,7 +55,7 @@ def examine_machine(config: DaemonConfig) -> Iterator[Finding]:
 
 def examine_model(config: DaemonConfig) -> tuple[Finding, str]:
     """Loads the model. Returns what was found, and its fingerprint, empty where it cannot be loaded."""
-    from .model.calibration import find
+    from .calibration.calibration import find
     from .model.image_text import ImageText
     from .model.video_lm import VideoLM
 

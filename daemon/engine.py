@@ -20,28 +20,28 @@ from ..memory.block import BlockInfo
 from ..memory.book import Erasure
 from ..memory.errors import StorageError
 from ..memory.tiers import Tiers
-from ..retrieval.retriever import make_retriever
+from ..retrieval.retrievers.choice import make_retriever
 from ..retrieval.signature import SignatureLayout
-from ..retrieval.timespan import Span
-from .answer import Answer
-from .answers import Answers, Key
+from ..retrieval.time.span import Span
+from .answer.answer import Answer
+from .answer.answers import Answers, Key
 from .balance import Balance
+from .calibration.calibration import Calibration, heads_of
 from .capture.address import kind_of
 from .capture.settings import SourceConfig
 from .config import DaemonConfig, convert
 from .errors import DaemonError, DeviceFull, Stopping, StreamExists, StreamUnknown
 from .figures import Figures
 from .housekeeping import Housekeeping
-from .inbox import Inbox
 from .log import get_logger
-from .model.calibration import Calibration, heads_of
 from .model.image_text import ImageText
 from .model.video_lm import VideoLM
 from .orders import Orders
 from .protocol import Ask, DayDropping, Forget, StatusReply, StreamsAdd, StreamsRemove
 from .roster import Plan, Roster
-from .server import Emit
-from .stream import Publish, Stream
+from .server.server import Emit
+from .stream.inbox import Inbox
+from .stream.stream import Publish, Stream
 from .stream_orders import AddStream, ForgetTime, RemoveStream
 
 _INDEX_FILES_SECONDS = 60.0

@@ -17,13 +17,13 @@ from ..retrieval.errors import RetrievalError
 from .config import DaemonConfig, load_config
 from .errors import CaptureError, ConfigError, DaemonError
 from .log import get_logger, set_up
-from .openfiles import raise_limit
+from .server.openfiles import raise_limit
 from .stopping import Stopping
 
 if TYPE_CHECKING:
     from ..memory.store import Store
     from .engine import Engine
-    from .server import Server
+    from .server.server import Server
 
 _SWITCH_SECONDS = 0.001  # the longest that Python code on the engine's thread keeps the server's waiting
 _log = get_logger("main")
@@ -39,12 +39,12 @@ def serve(config: DaemonConfig, stopping: Stopping) -> None:
     with stopping.at_once(_say_nothing_begun):
         from ..memory.store import Store
         from ..memory.tiers import Tiers
-        from ..retrieval.reference import prepare
-        from .calibrate import at_start
+        from ..retrieval.time.reference import prepare
+        from .calibration.program import at_start
         from .engine import Engine
         from .model.image_text import ImageText
         from .model.video_lm import VideoLM
-        from .server import Server
+        from .server.server import Server
 
     stop = stopping.told
     store = Store(config.memory)

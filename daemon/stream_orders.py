@@ -7,9 +7,9 @@ from typing import Protocol
 
 from ..memory.book import Erasure
 from .capture.settings import SourceConfig
-from .inbox import Inbox
 from .orders import Order
 from .protocol import Done, Forget, Forgotten, Reply, StreamsAdd, StreamsRemove
+from .stream.inbox import Inbox
 
 Emit = Callable[[Reply], None]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .blockrows import BlockRows
-from .retriever import Hit
+from .retrievers.retriever import Hit
 
 
 def within_budget(hits: Sequence[Hit], blocks: int, tokens: int) -> list[Hit]:

@@ -14,8 +14,8 @@ from typing import Self
 
 from longwatch.clients import Client
 from longwatch.clients.errors import ClientError
-from longwatch.daemon.demo import free_ports
 from longwatch.daemon.protocol import StatusReply
+from longwatch.demo.process import free_ports
 
 
 class DaemonProcess:

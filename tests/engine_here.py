@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from longwatch.daemon.calibrate import at_start
+from longwatch.daemon.calibration.program import at_start
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.config import DaemonConfig
 from longwatch.daemon.engine import Engine

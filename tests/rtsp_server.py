@@ -185,8 +185,8 @@ def serve(port: str, width: str, height: str, fps: str, user: str, password: str
 
 def main() -> None:
     """Serves the rendered yard until Ctrl-C."""
-    from longwatch.daemon.capture.scene import Scene
-    from longwatch.daemon.capture.yard import HEIGHT, WIDTH
+    from longwatch.yard.scene import Scene
+    from longwatch.yard.state import HEIGHT, WIDTH
 
     yard = Scene(seed=7)
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8554

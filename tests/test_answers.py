@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from longwatch.daemon import elsewhere, when
+from longwatch.daemon.answer.answer import elsewhere, when
+from longwatch.daemon.calibration.calibration import find
 from longwatch.daemon.config import DaemonConfig
 from longwatch.daemon.engine import Engine
 from longwatch.daemon.model import video_lm
-from longwatch.daemon.model.calibration import find
 from longwatch.daemon.model.prompt import BLANK
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM

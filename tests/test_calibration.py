@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from longwatch.daemon.calibrate import at_start, measure
-from longwatch.daemon.calibration import FIRST, Measured, calibrate, choose, encode, scores
+from longwatch.daemon.calibration.calibration import Calibration, find, load_heads, own_file
+from longwatch.daemon.calibration.needles import Haystack, SceneNeedles, TextNeedles, fitting, text_inputs
+from longwatch.daemon.calibration.program import at_start, measure
+from longwatch.daemon.calibration.search import FIRST, Measured, calibrate, choose, encode, scores
+from longwatch.daemon.calibration.written_log import KINDS, THINGS, write_log
 from longwatch.daemon.config import DaemonConfig, convert
-from longwatch.daemon.model.calibration import Calibration, find, load_heads, own_file
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
-from longwatch.daemon.needles import Haystack, SceneNeedles, TextNeedles, fitting, text_inputs
-from longwatch.daemon.signatures import Signatures
-from longwatch.daemon.written_log import KINDS, THINGS, write_log
+from longwatch.daemon.stream.signatures import Signatures
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers

@@ -21,8 +21,8 @@ from longwatch.clients import Client, pictures
 from longwatch.clients.errors import BadAddress, BadFolder, BadKeys, BadTime, ClientTimeout
 from longwatch.clients.report import status_lines, streams_table
 from longwatch.clients.when import SECOND_NS, clock, parse_past, parse_span, parse_time, parse_zone
-from longwatch.daemon.demo import free_ports
 from longwatch.daemon.protocol import DayDropping
+from longwatch.demo.process import free_ports
 
 from .wire import MARCH_2_NS, Wire, answer_end, running, status_reply
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from shiftedclock import ShiftedClock
 
-from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.protocol import StatusReply
+from longwatch.yard.scene import Scene
 
 from .capture.web_camera import WebCamera
 from .daemon_process import DaemonProcess

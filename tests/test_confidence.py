@@ -7,8 +7,8 @@ import math
 import pytest
 
 from longwatch.clients.report import confidence_line
-from longwatch.daemon.model.calibration import find
-from longwatch.daemon.model.confidence import Confidence, confidence_of
+from longwatch.daemon.calibration.calibration import find
+from longwatch.daemon.calibration.confidence import Confidence, confidence_of
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import AnswerEnd

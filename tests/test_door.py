@@ -18,9 +18,9 @@ import zmq
 
 from longwatch.clients import Client
 from longwatch.clients.errors import ClientError, DaemonUnreachable
-from longwatch.daemon.door import HANDSHAKE_MS, Door
 from longwatch.daemon.errors import ConfigError
-from longwatch.daemon.server import Server
+from longwatch.daemon.server.door import HANDSHAKE_MS, Door
+from longwatch.daemon.server.server import Server
 from longwatch.daemon.settings import ServerConfig
 
 from .wire import EchoService, running

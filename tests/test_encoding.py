@@ -17,12 +17,12 @@ from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.errors import DeviceFull
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
-from longwatch.daemon.portion import Portion
-from longwatch.daemon.stream import Stream
+from longwatch.daemon.stream.portion import Portion
+from longwatch.daemon.stream.stream import Stream
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
-from longwatch.retrieval.retriever import make_retriever
+from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 

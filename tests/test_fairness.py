@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from longwatch.daemon.answer import Answer
-from longwatch.daemon.answers import Answers
+from longwatch.daemon.answer.answer import Answer
+from longwatch.daemon.answer.answers import Answers
 from longwatch.daemon.errors import Busy, QuestionRefused
-from longwatch.daemon.outbox import Outbox, Sent
 from longwatch.daemon.protocol import Delta, ErrorReply, Reply, decode_reply
-from longwatch.daemon.shares import Shares
+from longwatch.daemon.server.outbox import Outbox, Sent
+from longwatch.daemon.server.shares import Shares
 
 
 class Steps:

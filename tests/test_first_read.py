@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from longwatch.daemon.capture.settings import SourceConfig
-from longwatch.daemon.first_read import first_read_ns
+from longwatch.daemon.stream.first_read import first_read_ns
 from longwatch.memory.book import Book
 
 from .capture import numbered

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from longwatch.clients.errors import Refused
-from longwatch.daemon.capture.scene import Scene
 from longwatch.memory.book import Book
+from longwatch.yard.scene import Scene
 
 from .capture.web_camera import WebCamera
 from .daemon_process import DaemonProcess

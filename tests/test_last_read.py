@@ -10,7 +10,7 @@ import pytest
 
 from longwatch.clients.client import Client
 from longwatch.daemon.capture.settings import SourceConfig
-from longwatch.daemon.last_read import others_id
+from longwatch.daemon.stream.last_read import others_id
 from longwatch.memory.book import Book
 
 from .daemon_process import DaemonProcess

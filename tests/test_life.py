@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from longwatch.clients.errors import Refused
-from longwatch.daemon.capture.scene import Scene
-from longwatch.daemon.capture.yard import HEIGHT, WIDTH
+from longwatch.yard.scene import Scene
+from longwatch.yard.state import HEIGHT, WIDTH
 
 from . import rtsp_server
 from .capture.web_camera import WebCamera

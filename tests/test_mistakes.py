@@ -16,8 +16,8 @@ import zmq
 from longwatch.clients import Client
 from longwatch.clients.errors import DaemonUnreachable, Refused
 from longwatch.daemon import protocol
-from longwatch.daemon.demo import free_ports
 from longwatch.daemon.protocol import Ask, ErrorReply, StatusRequest
+from longwatch.demo.process import free_ports
 
 from .daemon_process import DaemonProcess
 
@@ -84,7 +84,7 @@ def test_a_mistake_in_the_configuration_is_one_sentence(tmp_path: Path, config: 
     ],
 )
 def test_a_scene_that_cannot_be_written_is_one_sentence(tmp_path: Path, url: str, sentence: str) -> None:
-    command = [sys.executable, "-m", "longwatch.daemon.capture.export", "--url", url, "--fps", "5"]
+    command = [sys.executable, "-m", "longwatch.yard.clip", "--url", url, "--fps", "5"]
     done = subprocess.run(
         [*command, "--truth", str(tmp_path / "clip.jsonl")], capture_output=True, text=True, timeout=60, check=False
     )

@@ -12,18 +12,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from longwatch.daemon.pastdays import PastDays
-from longwatch.daemon.signatures import Signatures
+from longwatch.daemon.stream.pastdays import PastDays
+from longwatch.daemon.stream.signatures import Signatures
 from longwatch.memory.block import Block, Geometry
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
-from longwatch.retrieval.day import ClosedDay
 from longwatch.retrieval.heads import RetrievalHeads
-from longwatch.retrieval.retriever import Query, Retriever, make_retriever
+from longwatch.retrieval.index.day import ClosedDay
+from longwatch.retrieval.retrievers.choice import make_retriever
+from longwatch.retrieval.retrievers.retriever import Query, Retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
-from longwatch.retrieval.timespan import Span
+from longwatch.retrieval.time.span import Span
 
 from .daemon_process import DaemonProcess
 from .memory.blocks import DAY_NS, MORNING_NS, block_of

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from longwatch.clients.client import Client
-from longwatch.daemon.capture.scene import Scene
+from longwatch.yard.scene import Scene
 
 from .daemon_process import DaemonProcess
 

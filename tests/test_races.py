@@ -20,7 +20,7 @@ from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.engine import Engine
 from longwatch.daemon.errors import Busy
 from longwatch.daemon.protocol import Ask, Delta, ErrorReply, Forget, Reply, StreamsAdd, StreamsRemove
-from longwatch.daemon.server import Emit
+from longwatch.daemon.server.server import Emit
 
 from .engine_here import running_engine
 

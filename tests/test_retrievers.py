@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from longwatch.daemon.answer import Answer
+from longwatch.daemon.answer.answer import Answer
+from longwatch.daemon.calibration.calibration import find
 from longwatch.daemon.capture.settings import SourceConfig
-from longwatch.daemon.model.calibration import find
 from longwatch.daemon.model.image_text import ImageText
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import AnswerEnd, Ask, Reply
-from longwatch.daemon.stream import Stream
+from longwatch.daemon.stream.stream import Stream
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
-from longwatch.retrieval.retriever import make_retriever
+from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 

@@ -17,7 +17,7 @@ from longwatch.clients.errors import BadAddress, BadKeys, ClientError, ClientTim
 from longwatch.daemon.errors import ConfigError, NotAllowed
 from longwatch.daemon.keyring import KeyRing
 from longwatch.daemon.reach import reach
-from longwatch.daemon.server import Server
+from longwatch.daemon.server.server import Server
 from longwatch.daemon.settings import ServerConfig
 
 from .wire import EchoService, Wire, running

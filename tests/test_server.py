@@ -21,7 +21,7 @@ from longwatch.clients.errors import ClientTimeout, DaemonUnreachable, Refused
 from longwatch.daemon import protocol
 from longwatch.daemon.errors import ConfigError
 from longwatch.daemon.protocol import AnswerEnd, Ask, Cancel, Delta, ErrorReply, Reply, StatusReply, StatusRequest
-from longwatch.daemon.server import _EVENTS_KEPT, Server
+from longwatch.daemon.server.server import _EVENTS_KEPT, Server
 from longwatch.daemon.settings import ServerConfig
 
 from .wire import EchoService, Wire, running

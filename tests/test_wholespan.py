@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from longwatch.daemon.capture.phrases import PHRASES
-from longwatch.daemon.wholespan import Note, as_prompt, asks_for_all, joined, parts
+from longwatch.daemon.answer.wholespan import Note, as_prompt, asks_for_all, joined, parts
 from longwatch.memory.block import BlockInfo
+from longwatch.yard.phrases import PHRASES
 
 WORDS = {"kinds": "dogs", "since": "14:00:00", "until": "14:10:00", "state": "open", "t": "14:03:20"}
 POINTED = ("appear", "colour", "kind", "side", "extra", "when", "last", "order", "left", "door then", "lamp then")

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from longwatch.clients import Client
-from longwatch.daemon.demo import free_ports
 from longwatch.daemon.errors import StreamUnknown
 from longwatch.daemon.protocol import (
     AnswerEnd,
@@ -25,8 +24,9 @@ from longwatch.daemon.protocol import (
     StreamsRemove,
     StreamStatus,
 )
-from longwatch.daemon.server import Emit, Server
+from longwatch.daemon.server.server import Emit, Server
 from longwatch.daemon.settings import ServerConfig
+from longwatch.demo.process import free_ports
 from longwatch.memory.errors import StoreUnwritable
 
 MARCH_2_NS = 1_772_445_600_000_000_000  # 2026-03-02 10:00:00 UTC

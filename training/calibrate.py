@@ -1,4 +1,4 @@
-"""Stage 3: which heads look back, on rendered hours of seeds of their own (see `daemon/calibration.py`).
+"""Stage 3: which heads look back, on rendered hours of seeds of their own (see `daemon/calibration/search.py`).
 
 The curve of the model's confidence is fitted after it, by `benchmarks/confidence.py --fit`.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from longwatch.daemon.calibration import calibrate as measure
-from longwatch.daemon.model.calibration import FILE
+from longwatch.daemon.calibration.calibration import FILE
+from longwatch.daemon.calibration.needles import SceneNeedles
+from longwatch.daemon.calibration.search import calibrate as measure
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
-from longwatch.daemon.needles import SceneNeedles
 
 NEEDLES = SceneNeedles(streams=12, blocks=1000, each=16)
 

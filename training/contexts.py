@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from longwatch.daemon.capture.moments import SECOND_NS, Moment, clock
-from longwatch.daemon.capture.paint import paint
-from longwatch.daemon.capture.phrases import SEEN_WORDS
-from longwatch.daemon.capture.quiz import Asker, Place, Question
-from longwatch.retrieval.reference import understand
+from longwatch.retrieval.time.reference import understand
+from longwatch.yard.kinds import Asker, Place, Question
+from longwatch.yard.moment import Moment, clock
+from longwatch.yard.paint import paint
+from longwatch.yard.phrases import SEEN_WORDS
+from longwatch.yard.state import SECOND_NS
 
 from .packed import Packed
 from .speech import loosely

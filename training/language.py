@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from longwatch.daemon.capture.moments import gated_moments
-from longwatch.daemon.capture.quiz import QUESTION_KINDS
-from longwatch.daemon.capture.scene import Scene
+from longwatch.yard.kinds import QUESTION_KINDS
+from longwatch.yard.moment import gated_moments
+from longwatch.yard.scene import Scene
 
 from . import pair
 from .checkpoint import save, visual_tokens

@@ -12,8 +12,8 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from longwatch.daemon.capture.phrases import PHRASES, SEEN_WORDS
-from longwatch.daemon.capture.yard import COLOURS, KINDS, plural
+from longwatch.yard.phrases import PHRASES, SEEN_WORDS
+from longwatch.yard.state import COLOURS, KINDS, plural
 
 from .speech import ENDINGS, OPENINGS, SMALL_WORDS
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from longwatch.daemon.capture.paint import VARIANTS, paint
-from longwatch.daemon.capture.yard import (
+from longwatch.yard.paint import VARIANTS, paint
+from longwatch.yard.state import (
     CELL_WIDTH,
     COLOURS,
     DOOR_CELL,

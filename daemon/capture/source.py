@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
+from ...yard.errors import YardError
+from ...yard.scene import Scene
+from ..errors import CaptureError
 from .address import kind_of
 from .message import Begin
-from .scene import Scene
 from .settings import SourceConfig
 from .stamp import SECOND_NS, StampedFrame, check_time, read_start, ticks_ns
 from .video import VideoSource
@@ -62,7 +64,7 @@ def start_ns(config: SourceConfig) -> int:
     Raises:
         CaptureError: `start` is no time or none that a frame may have, or the address is not one that can be read.
     """
-    scene = Scene.from_url(config.url) if kind_of(config.url) == "scene" else None
+    scene = _scene_of(config.url) if kind_of(config.url) == "scene" else None
     if not config.start:
         return time.time_ns() if scene is None else scene.start_ns
     start = read_start(config.start, "start:")
@@ -77,7 +79,7 @@ class SceneSource:
     def __init__(self, begin: Begin, got_on: Callable[[], None]) -> None:
         config = begin.config
         self._got_on = got_on
-        self._scene = dataclasses.replace(Scene.from_url(config.url), start_ns=begin.start_ns)
+        self._scene = dataclasses.replace(_scene_of(config.url), start_ns=begin.start_ns)
         self._fps, self._after_ns = config.fps, begin.after_ns
         self.live = config.pace == "real"
 
@@ -99,3 +101,10 @@ class SceneSource:
 
     def close(self) -> None:
         """See `Source`."""
+
+
+def _scene_of(url: str) -> Scene:
+    try:
+        return Scene.from_url(url)
+    except YardError as exc:
+        raise CaptureError(str(exc)) from exc

@@ -12,12 +12,12 @@ from torch import Tensor
 from ...memory.block import BlockInfo
 from ...memory.errors import BlockNotFound, CorruptBlock
 from ..heads import RetrievalHeads, attention_score
-from ..index import Found, SignatureIndex
-from ..retriever import Hit, Query, ReadKeys
+from ..index.index import Found, SignatureIndex
 from ..settings import RetrievalConfig
 from ..signature import SignatureLayout
 from ..steps import Pace, Steps, finished
-from ..timespan import Span
+from ..time.span import Span
+from .retriever import Hit, Query, ReadKeys
 
 _FOUND_A_CANDIDATE = 3  # sub-vectors of each token and head
 _TOKENS_SET_APART = 8

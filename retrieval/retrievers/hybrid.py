@@ -8,12 +8,12 @@ from collections.abc import Collection
 from torch import Tensor
 
 from ...memory.block import BlockInfo
-from ..index import SignatureIndex
-from ..retriever import Hit, Query, Stepwise
+from ..index.index import SignatureIndex
 from ..steps import Steps, finished
-from ..timespan import Span
+from ..time.span import Span
 from .external import ExternalRetriever
 from .heads import HeadsRetriever
+from .retriever import Hit, Query, Stepwise
 from .shared import SharedRetriever
 
 _K, _DEPTH = 60, 48  # of deeper rankings, what stands low in both comes before the best of one

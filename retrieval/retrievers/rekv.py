@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable
 from torch import Tensor
 
 from ...memory.block import BlockInfo, Geometry
-from ..index import SignatureIndex
-from ..retriever import Hit, Query, best_hits
+from ..index.index import SignatureIndex
 from ..settings import RetrievalConfig
 from ..signature import SignatureLayout
-from ..timespan import Span
+from ..time.span import Span
+from .retriever import Hit, Query, best_hits
 
 
 class RekvRetriever:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ...memory.block import Geometry
-from ..index import SignatureIndex
-from ..retriever import Hit, Query, best_hits
+from ..index.index import SignatureIndex
 from ..settings import RetrievalConfig
 from ..signature import SignatureLayout
-from ..timespan import Span
+from ..time.span import Span
+from .retriever import Hit, Query, best_hits
 
 
 class SharedRetriever:

@@ -6,10 +6,10 @@ from collections.abc import Collection
 
 from torch import Tensor
 
-from ..index import SignatureIndex
-from ..retriever import Hit, Query
+from ..index.index import SignatureIndex
 from ..settings import RetrievalConfig
-from ..timespan import Span
+from ..time.span import Span
+from .retriever import Hit, Query
 
 
 class UniformRetriever:

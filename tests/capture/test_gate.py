@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from longwatch.daemon.capture.gate import Gate
-from longwatch.daemon.capture.paint import paint
-from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.settings import SourceConfig
-from longwatch.daemon.capture.yard import State
+from longwatch.yard.paint import paint
+from longwatch.yard.scene import Scene
+from longwatch.yard.state import State
 
 SECOND_NS = 1_000_000_000
 HOUR_NS = 3600 * SECOND_NS

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from longwatch.daemon.capture.message import Begin
-from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.capture.source import open_source, start_ns
 from longwatch.daemon.errors import CaptureError
+from longwatch.yard.scene import Scene
 
 from . import numbered
 

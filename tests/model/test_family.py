@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from transformers import LlavaOnevisionForConditionalGeneration
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 
-from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.errors import ModelError
 from longwatch.daemon.model.family import EMBEDDED, LlavaOnevision
 from longwatch.daemon.model.preprocess import Preprocessor
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
+from longwatch.yard.scene import Scene
 
 from ..tiny_model import TEMPLATE, write_checkpoint
 

@@ -16,10 +16,10 @@ from transformers import AutoTokenizer, CLIPModel, SiglipModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.errors import ModelError
 from longwatch.daemon.model.image_text import ImageText
 from longwatch.daemon.model.preprocess import Preprocessor
+from longwatch.yard.scene import Scene
 
 from ..tiny_image_text import write_clip, write_siglip
 

@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longwatch.daemon.layerwise import LayerwiseRecall
-from longwatch.daemon.layerwise import Part as WindowPart
+from longwatch.daemon.answer.layerwise import LayerwiseRecall
+from longwatch.daemon.answer.layerwise import Part as WindowPart
 from longwatch.daemon.model.attention import LayerwiseContext
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Block, BlockInfo
-from longwatch.retrieval.retriever import Hit
 from longwatch.retrieval.retrievers.rekv import RekvRetriever
+from longwatch.retrieval.retrievers.retriever import Hit
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.steps import finished

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from longwatch.daemon.capture.gate import Gate
-from longwatch.daemon.capture.paint import paint
-from longwatch.daemon.capture.scene import Scene
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.token_gate import TokenGate
 from longwatch.daemon.model.video_lm import VideoLM
+from longwatch.yard.paint import paint
+from longwatch.yard.scene import Scene
 
 SECOND_NS = 1_000_000_000
 COSINE, TEXT, VISUAL = 0.9, 8, 16

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from longwatch.daemon.evidence import use_of, watched
+from longwatch.daemon.answer.evidence import use_of, watched
+from longwatch.daemon.answer.recall import Seen
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
-from longwatch.daemon.recall import Seen
 from longwatch.memory.block import BlockInfo
 from longwatch.retrieval.heads import RetrievalHeads
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from longwatch.retrieval.timespan import SECOND_NS, Span
+from longwatch.retrieval.time.span import SECOND_NS, Span
 
 _CLOCK = r"(\d{1,2}:\d{2}(?::\d{2})?)"
 _BETWEEN = re.compile(rf"\bbetween {_CLOCK} and {_CLOCK}")

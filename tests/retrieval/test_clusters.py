@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from longwatch.memory.block import BlockInfo
 from longwatch.memory.partition import Stamp
-from longwatch.retrieval.clusters import FEWEST, LISTS_A_DAY, LISTS_A_VECTOR, Clusters, nearest_lists
-from longwatch.retrieval.day import Day
-from longwatch.retrieval.dayfile import pack_day, read_day
-from longwatch.retrieval.flat import Flat
-from longwatch.retrieval.index import MANY_DAYS, Found, SignatureIndex
-from longwatch.retrieval.timespan import Span
+from longwatch.retrieval.index.clusters import FEWEST, LISTS_A_DAY, LISTS_A_VECTOR, Clusters, nearest_lists
+from longwatch.retrieval.index.day import Day
+from longwatch.retrieval.index.dayfile import pack_day, read_day
+from longwatch.retrieval.index.flat import Flat
+from longwatch.retrieval.index.index import MANY_DAYS, Found, SignatureIndex
+from longwatch.retrieval.time.span import Span
 
 DIM, PER_BLOCK, SECOND_NS, DAY_NS = 16, 8, 1_000_000_000, 86_400_000_000_000
 BLOCKS = 5 * FEWEST // PER_BLOCK

@@ -11,15 +11,16 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from longwatch.memory.partition import Stamp
-from longwatch.retrieval.dayfile import pack_day, read_day
 from longwatch.retrieval.embedding import EmbeddingSpace
-from longwatch.retrieval.index import Day
-from longwatch.retrieval.retriever import Hit, Query, Retriever, make_retriever
+from longwatch.retrieval.index.dayfile import pack_day, read_day
+from longwatch.retrieval.index.index import Day
+from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.retrievers.hybrid import HybridRetriever
+from longwatch.retrieval.retrievers.retriever import Hit, Query, Retriever
 from longwatch.retrieval.retrievers.shared import SharedRetriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
-from longwatch.retrieval.timespan import Span
+from longwatch.retrieval.time.span import Span
 
 from .test_retrieval import GEOMETRY, HEADS, SECOND_NS, World
 

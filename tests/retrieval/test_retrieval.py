@@ -10,14 +10,15 @@ from torch import Tensor
 from longwatch.memory.block import BlockInfo, Geometry
 from longwatch.retrieval.blockrows import BlockRows
 from longwatch.retrieval.budget import over_span, within_budget
-from longwatch.retrieval.day import SPAN_ROWS
 from longwatch.retrieval.heads import RetrievalHeads, attention_score, outlying
-from longwatch.retrieval.index import SignatureIndex
-from longwatch.retrieval.retriever import Hit, Query, Retriever, make_retriever
+from longwatch.retrieval.index.day import SPAN_ROWS
+from longwatch.retrieval.index.index import SignatureIndex
+from longwatch.retrieval.retrievers.choice import make_retriever
+from longwatch.retrieval.retrievers.retriever import Hit, Query, Retriever
 from longwatch.retrieval.retrievers.shared import SharedRetriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
-from longwatch.retrieval.timespan import Span
+from longwatch.retrieval.time.span import Span
 
 GEOMETRY = Geometry(layers=3, kv_heads=2, head_dim=16)
 HEADS = RetrievalHeads(((1, 0), (2, 3)), group=2)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from longwatch.memory.block import BlockInfo
-from longwatch.retrieval.index import SignatureIndex
-from longwatch.retrieval.retriever import Hit, Query
+from longwatch.retrieval.index.index import SignatureIndex
 from longwatch.retrieval.retrievers.rekv import RekvRetriever, by_layers
-from longwatch.retrieval.timespan import Span
+from longwatch.retrieval.retrievers.retriever import Hit, Query
+from longwatch.retrieval.time.span import Span
 
 from .test_retrieval import DAY_NS, SECOND_NS, World
 

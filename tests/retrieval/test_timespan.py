@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longwatch.daemon.capture.phrases import HELD_OUT_WORDS, PHRASES, SEEN_WORDS
 from longwatch.retrieval.errors import TimeSpanError
-from longwatch.retrieval.reference import named_span, understand
-from longwatch.retrieval.timespan import SECOND_NS, Span
+from longwatch.retrieval.time.reference import named_span, understand
+from longwatch.retrieval.time.span import SECOND_NS, Span
+from longwatch.yard.phrases import HELD_OUT_WORDS, PHRASES, SEEN_WORDS
 
 from .plain_clocks import plain_span
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from longwatch.daemon.capture.moments import Moment, gated_moments
-from longwatch.daemon.capture.quiz import QUESTION_KINDS
-from longwatch.daemon.capture.scene import Scene
+from longwatch.yard.kinds import QUESTION_KINDS
+from longwatch.yard.moment import Moment, gated_moments
+from longwatch.yard.scene import Scene
 from training.checkpoint import new_model
 from training.contexts import Batch, ContextMaker, Drawn, Stream, telling
 from training.lessons import Lessons

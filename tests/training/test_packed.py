@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from longwatch.daemon.capture.moments import gated_moments
-from longwatch.daemon.capture.quiz import QUESTION_KINDS
-from longwatch.daemon.capture.scene import Scene
+from longwatch.yard.kinds import QUESTION_KINDS
+from longwatch.yard.moment import gated_moments
+from longwatch.yard.scene import Scene
 from training.checkpoint import new_model
 from training.contexts import FRAME_TOKENS, ContextMaker, Stream, telling
 from training.packed import WINDOW_FRAMES, Masks, Packed, layer_forward, positions

@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 
-from longwatch.daemon.capture.moments import gated_moments
-from longwatch.daemon.capture.phrases import HELD_OUT_WORDS, PHRASES
-from longwatch.daemon.capture.quiz import QUESTION_KINDS, Asker
-from longwatch.daemon.capture.scene import Scene
-from longwatch.daemon.capture.yard import COLOURS, KINDS, plural
+from longwatch.yard.kinds import QUESTION_KINDS, Asker
+from longwatch.yard.moment import gated_moments
+from longwatch.yard.phrases import HELD_OUT_WORDS, PHRASES
+from longwatch.yard.scene import Scene
+from longwatch.yard.state import COLOURS, KINDS, plural
 from training.speech import loosely
 from training.tokenizer import build, words
 

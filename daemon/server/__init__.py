@@ -1,0 +1,1 @@
+"""The sockets: who gets in, and the replies that wait."""

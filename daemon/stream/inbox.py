@@ -1,0 +1,117 @@
+"""`Inbox`: a stream's source, and the thread that takes in what comes from it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from ..capture.absent import AbsentSource
+from ..capture.address import kind_of
+from ..capture.child import CaptureChild
+from ..capture.message import Message
+from ..capture.settings import SourceConfig
+from ..capture.source import says_start
+from ..log import get_logger
+from .waiting import Waiting
+
+_LIVE_MESSAGES, _FILE_MESSAGES = 4, 64
+_STOP_SECONDS = 5
+OnState = Callable[[int, str], None]
+
+
+class Inbox:
+    """Messages of one source, in order. `take` belongs to one thread; a feeder thread fills it.
+
+    Args:
+        watched: whether frames are to be read; else nothing ever comes.
+        start_ns: of a file or scene, if the configuration says none (see `first_read_ns`).
+        on_message: called from the feeder after each message.
+        on_state: called from the feeder with the newest frame's time and what changed, in words.
+
+    Raises:
+        CaptureError: no source can be made of the configuration.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: SourceConfig,
+        *,
+        watched: bool,
+        start_ns: int | None = None,
+        on_message: Callable[[], None],
+        on_state: OnState,
+    ) -> None:
+        self.child: CaptureChild | AbsentSource = CaptureChild(config, start_ns=start_ns) if watched else AbsentSource()
+        self.resumes = kind_of(config.url) in ("file", "scene")  # a restart goes on where it was left
+        self._lives_on = kind_of(config.url) == "scene" and config.pace == "real" and not says_start(config)
+        self.waits = self.resumes and config.pace == "fast"  # it follows no clock
+        self._name, self._watched = name, watched
+        self._on_message, self._on_state = on_message, on_state
+        self._messages = Waiting(_LIVE_MESSAGES if config.pace == "real" else _FILE_MESSAGES)
+        self._stopping = threading.Event()
+        self._feeder, self._begun = self._new_feeder(), False
+        self._log = get_logger("stream").bind(stream=name)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the feeder does its work, has not begun yet, or has none left."""
+        return not self._begun or self._feeder.is_alive() or self.child.over
+
+    def go_on_behind(self, utc_ns: int) -> None:
+        """Before the start: what a file or scene shows up to this time is in memory.
+
+        A scene at real pace that nobody gave a start is like a camera: while nobody watched, it went on.
+        """
+        if self.resumes and isinstance(self.child, CaptureChild):
+            self.child.go_on_behind(time.time_ns() if self._lives_on else utc_ns)
+
+    def start(self) -> None:
+        """Begins to take in, or begins again where the feeder has died."""
+        if self._watched and not self._feeder.is_alive():
+            if self._begun:
+                self._feeder = self._new_feeder()
+            self._feeder.start()
+            self._begun = True
+
+    def stop_soon(self) -> None:
+        """Has the feeder end, and the source with it, without waiting for that. From any thread."""
+        self._stopping.set()
+
+    def stop(self) -> None:
+        """Ends feeder and source; takes some seconds. From any thread."""
+        self.stop_soon()
+        if self._begun:
+            self._feeder.join(timeout=_STOP_SECONDS)
+        if not self._feeder.is_alive():
+            self.child.stop()  # where the feeder had died, or never began
+
+    def take(self) -> Message | None:
+        """The next message, or None where there is none now."""
+        return self._messages.take()
+
+    def begin_anew(self) -> None:
+        """The next frame comes whole, whatever it shows; those on their way may not yet. From any thread."""
+        self.child.begin_anew()
+
+    def _new_feeder(self) -> threading.Thread:
+        return threading.Thread(target=self._feed, name=f"feeder-{self._name}", daemon=True)
+
+    def _feed(self) -> None:
+        while not self._stopping.is_set() and not self.child.over:
+            before = self.child.state
+            message = self.child.next(0.2)
+            if self.child.state != before:
+                self._tell_state()
+            while message is not None and not self._stopping.is_set():
+                if self._messages.put(message, timeout_seconds=0.2):
+                    message = None
+                    self._on_message()
+        if self._stopping.is_set():
+            self.child.stop()
+
+    def _tell_state(self) -> None:
+        state, error = self.child.state, self.child.last_error
+        self._log.info("capture", state=state, error=error)
+        self._on_state(self.child.last_frame_ns, error or state)

@@ -1,0 +1,122 @@
+"""`PastDays`: a stream's index brought back from its memory, and the files that make this quick."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+from ...memory.errors import StorageError
+from ...memory.partition import Partition, Stamp
+from ...memory.tiers import Tiers
+from ...retrieval.errors import UnfitIndexFile
+from ...retrieval.index.day import ClosedDay, Day
+from ...retrieval.index.dayfile import pack_day, read_day
+from ...retrieval.retrievers.retriever import Retriever
+from ..log import get_logger
+from .signatures import Signatures
+
+
+class PastDays:
+    """Every day but the one that is written has an index file beside its data, made again where it does not fit them.
+
+    Belongs to the thread that the index belongs to; a file of a day that has just ended is made beside all else.
+    """
+
+    def __init__(self, stream: str, tiers: Tiers, retriever: Retriever, signatures: Signatures) -> None:
+        self._stream, self._tiers, self._retriever, self._signatures = stream, tiers, retriever, signatures
+        self._index = retriever.index
+        self._looked_at: dict[Partition, Stamp] = {}  # the states for which there is a file, or can be none
+        self._maker: threading.Thread | None = None
+        self._made: ClosedDay | None = None
+        self._log = get_logger("index").bind(stream=stream)
+
+    def restore(self) -> None:
+        """Fills the index: past days without their vectors, the newest from its data."""
+        past, written = self._days()
+        for partition in past:
+            self._looked_at[partition] = partition.stamp
+            day = self._from_file(partition)
+            if day.count:
+                self._index.take(day)
+        for info, signature in self._signatures(written):
+            self._index.add(info, self._retriever.parts(signature))
+
+    def keep(self) -> None:
+        """Has a file made for a day that has ended or changed, and takes the last one that was made into use."""
+        if self._maker is not None and self._maker.is_alive():
+            return
+        made, self._made = self._made, None
+        if made is not None:
+            self._index.replace(made)
+        past, _ = self._days()
+        self._looked_at = {day: stamp for day, stamp in self._looked_at.items() if day in past}
+        for partition in past:
+            if self._looked_at.get(partition) != partition.stamp:
+                self._looked_at[partition] = partition.stamp
+                self._maker = threading.Thread(target=self._make_beside, args=(partition,), name="index", daemon=True)
+                self._maker.start()
+                return
+
+    def stop(self) -> None:
+        """Waits for a file that is being made."""
+        if self._maker is not None:
+            self._maker.join()
+
+    def _days(self) -> tuple[list[Partition], list[Partition]]:
+        """Those that are over, and the one that is written now: it has the newest block, whatever the clock says."""
+        days = self._tiers.store.partitions(self._stream)
+        newest = max((day.last_id for day in days), default=0)
+        return [day for day in days if day.last_id < newest], [day for day in days if day.last_id == newest]
+
+    def _from_file(self, partition: Partition) -> ClosedDay | Day:
+        """The day as its file has it, or where that does not fit, from its data."""
+        if partition.index_file.exists():
+            try:
+                return self._read(partition)
+            except UnfitIndexFile as exc:
+                self._log.warning("index file made again", error=str(exc))
+        day = self._make(partition)
+        with contextlib.suppress(UnfitIndexFile):  # it has none
+            return self._read(partition)
+        return day
+
+    def _read(self, partition: Partition) -> ClosedDay:
+        """The day in its file.
+
+        Raises:
+            UnfitIndexFile: it is damaged or belongs to another state of the data. Of its vectors this comes out only
+                as they are opened, and then the day is made from its data.
+        """
+        day = read_day(partition.index_file, partition.stamp, self._index.shapes)
+
+        def open_it() -> Day:
+            try:
+                return day.open()
+            except UnfitIndexFile as exc:
+                self._log.warning("index file made again", error=str(exc))
+                return self._make(partition)
+
+        return ClosedDay(day.blocks, open_it)
+
+    def _make(self, partition: Partition) -> Day:
+        """A day from its data, with a new file where there is room for one.
+
+        A day with a damaged block gets none, so that every start finds the damage and says so.
+        """
+        stamp, day = partition.stamp, Day(self._index.shapes)
+        for info, signature in self._signatures([partition]):
+            day.add(info, self._retriever.parts(signature))
+        day = day.sealed()
+        try:
+            if 0 < day.count == stamp.blocks and partition.keep_index(stamp, pack_day(day, stamp)):
+                self._log.info("index file made", day=partition.folder.name, blocks=day.count)
+        except StorageError as exc:
+            self._log.warning("no index file", day=partition.folder.name, error=str(exc))
+        return day
+
+    def _make_beside(self, partition: Partition) -> None:
+        try:
+            self._make(partition)
+            self._made = self._read(partition)
+        except (UnfitIndexFile, StorageError) as exc:  # the day was forgotten or written to meanwhile, or has no file
+            self._log.info("no index file yet", day=partition.folder.name, error=str(exc))

@@ -1,0 +1,1 @@
+"""Shows what Longwatch does, on a rendered yard whose truth is known."""

@@ -1,0 +1,1 @@
+"""The vectors of a stream's blocks, day by day."""

@@ -1,0 +1,1 @@
+"""What words of time mean. Knows no vector."""

@@ -1,0 +1,1 @@
+"""The rendered yard, its truth, and questions about it. Knows nothing of the rest of Longwatch."""
