@@ -100,9 +100,13 @@ class Eraser:
         with self._lock:
             self._in_hand.discard(erasure.number)
 
-    def close(self) -> None:
-        """Waits a while for an erasure under way, and begins no more; the next life goes on with what is left."""
-        self._working.acquire(timeout=_CLOSE_SECONDS)
+    def close(self) -> bool:
+        """Waits a while for an erasure under way, and begins no more; the next life goes on with what is left.
+
+        Returns:
+            whether nothing is under way any more.
+        """
+        return self._working.acquire(timeout=_CLOSE_SECONDS)
 
     def carry_out_rest(self) -> dict[str, list[int]]:
         """Tries again whatever failed before. Returns the ids that are gone now, by stream; `error` tells the rest."""

@@ -311,7 +311,7 @@ class Store:
             assert max(twice, default=0) <= given, f"{stream} holds id {max(twice)}, given was {given}"
 
     def close(self) -> None:
-        """Writes what is queued and gives the folder back.
+        """Writes what is queued and gives the folder back: at the end of the process, where an erasure goes on so long.
 
         Raises:
             StoreUnwritable: what was queued could not be written; the folder is given back all the same.
@@ -321,11 +321,12 @@ class Store:
             self.flush()
             self._ids.settle()
         finally:
-            self._eraser.close()
+            at_rest = self._eraser.close()
             self._writer.close()
             self._days.close()
             self.book.close()
-            os.close(self._lock_file)
+            if at_rest:  # else a day is just being written anew, and would take the place of another process's
+                os.close(self._lock_file)
 
     def _erase_rest(self) -> None:
         """What the last life promised. What cannot be erased now is hidden at least, or the store does not open."""

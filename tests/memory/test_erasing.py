@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 import lmdb
 import pytest
 
 from longwatch.memory.book import Erasure
-from longwatch.memory.errors import BlockNotFound, StoreUnwritable
+from longwatch.memory.errors import BlockNotFound, StoreInUse, StoreUnwritable
 from longwatch.memory.partition import Partition
 from longwatch.memory.store import Store
 
@@ -199,6 +200,33 @@ def test_a_dropped_day_is_gone_whole_or_as_it_was(tmp_path: Path) -> None:
         assert tiers.store.delete_leftovers() == ""
         assert ids_of(tiers.store) == [11]
         assert not any(marks_of(number)[0] in bytes_under(tmp_path) for number in range(1, 11))
+
+
+def test_a_folder_in_which_a_day_is_still_written_anew_is_not_given_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path)
+    store, begun, goes_on, forget = Store(config(tmp_path)), threading.Event(), threading.Event(), Partition.forget
+
+    def forget_slowly(day: Partition, ids: Collection[int]) -> None:
+        begun.set()
+        goes_on.wait(10)
+        forget(day, ids)
+
+    def forget_some() -> None:
+        with pytest.raises(StoreUnwritable, match="closed"):
+            store.forget("yard", *span(3, 6))
+
+    monkeypatch.setattr(Partition, "forget", forget_slowly)
+    monkeypatch.setattr("longwatch.memory.eraser._CLOSE_SECONDS", 0.1)
+    thread = threading.Thread(target=forget_some)
+    thread.start()
+    assert begun.wait(10)
+    store.close()
+    with pytest.raises(StoreInUse):
+        Store(config(tmp_path))
+    goes_on.set()
+    thread.join()
 
 
 def test_what_a_kill_left_of_a_dropped_day_is_deleted_at_the_next_start(tmp_path: Path) -> None:
