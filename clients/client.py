@@ -35,6 +35,7 @@ from ..daemon.protocol import (
 )
 from ..daemon.reach import Name, reach
 from . import keys
+from .connection import Connection
 from .errors import BadAddress, ClientTimeout, DaemonUnreachable, Refused
 
 _CONNECT_SECONDS = 3.0
@@ -78,9 +79,11 @@ class Client:
     ) -> None:
         self.address, self.timeout_seconds = _reach(address, "requests"), timeout_seconds
         self._keys = Path(keys_folder) if keys_folder else None
-        self._context = zmq.Context()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._socket = self._connect(zmq.DEALER, self.address)
+            self._socket = self._context.socket(zmq.DEALER)
+            self._connection = Connection(self._socket)
+            self._connect(self._socket, self.address)
         except BaseException:
             self.close()
             raise
@@ -172,7 +175,8 @@ class Client:
         Raises:
             DaemonUnreachable, ClientTimeout: the daemon is gone.
         """
-        with self._connect(zmq.SUB, _reach(address, "events")) as socket:
+        with self._context.socket(zmq.SUB) as socket:
+            self._connect(socket, _reach(address, "events"))
             socket.subscribe(b"")
             last = self.events_since(_NO_EVENT_YET).newest if after is None else after
             complete = after is None
@@ -191,8 +195,7 @@ class Client:
                     yield each
                 complete = last >= newest or not found
 
-    def _connect(self, kind: int, address: str) -> zmq.Socket[bytes]:
-        socket: zmq.Socket[bytes] = self._context.socket(kind)
+    def _connect(self, socket: zmq.Socket[bytes], address: str) -> None:
         for option, value in (
             (zmq.LINGER, 200),
             (zmq.IPV6, "[" in address),
@@ -200,15 +203,12 @@ class Client:
         ):
             socket.setsockopt(option, value)
         protocol.notice_the_dead(socket)
-        if kind == zmq.DEALER:
-            socket.setsockopt(zmq.IMMEDIATE, 1)
         if self._keys is not None:
             keys.use(socket, self._keys)
         try:
             socket.connect(address)
         except zmq.ZMQError as exc:
             raise BadAddress(f"{address!r} is no address; write tcp://HOST:PORT, ipc://FILE or own") from exc
-        return socket
 
     def _one(self, request: Request, wanted: type[_Reply]) -> _Reply:
         for reply in self._exchange(request):
@@ -222,7 +222,7 @@ class Client:
             data = protocol.encode(request)
         except BadMessage as exc:  # the daemon would not read it
             raise Refused(exc.code, str(exc)) from exc
-        if not self._socket.poll(int(_CONNECT_SECONDS * 1000), zmq.POLLOUT):
+        if not self._connection.wait(_CONNECT_SECONDS):
             key = "if it demands keys, these are not among them" if self._keys else "where it demands keys, give --keys"
             raise DaemonUnreachable(
                 f"no daemon answers at {self.address}; start one with longwatch serve CONFIG, or {key}"

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -16,12 +18,13 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+import zmq
 
 from longwatch.clients import Client, pictures
-from longwatch.clients.errors import BadAddress, BadFolder, BadKeys, BadTime, ClientTimeout
+from longwatch.clients.errors import BadAddress, BadFolder, BadKeys, BadTime, ClientTimeout, Refused
 from longwatch.clients.report import status_lines, streams_table
 from longwatch.clients.when import SECOND_NS, clock, parse_past, parse_span, parse_time, parse_zone
-from longwatch.daemon.protocol import DayDropping
+from longwatch.daemon.protocol import DayDropping, Delta, ErrorReply, decode_request, encode
 from longwatch.demo.process import free_ports
 
 from .wire import MARCH_2_NS, Wire, answer_end, running, status_reply
@@ -37,6 +40,26 @@ def at(text: str) -> int:
 def wire() -> Iterator[Wire]:
     with running() as wire:
         yield wire
+
+
+def test_what_a_daemon_said_last_is_heard_although_it_is_gone() -> None:
+    (port,) = free_ports(1)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with Client(f"tcp://127.0.0.1:{port}") as client:
+        with context.socket(zmq.ROUTER) as router:
+            router.bind(f"tcp://127.0.0.1:{port}")
+            answer = client.ask_stream("was the door open?")
+            with ThreadPoolExecutor() as pool:
+                first = pool.submit(next, answer)
+                name, request = router.recv_multipart()
+                request_id = decode_request(request).request_id
+                router.send_multipart([name, encode(Delta(request_id=request_id, text="no"))])
+                assert first.result(10) == "no"
+            router.send_multipart([name, encode(ErrorReply(request_id=request_id, code="stopping", message="bye"))])
+        context.term()  # all is sent, and the connection is closed
+        time.sleep(0.2)
+        with pytest.raises(Refused, match="bye"):
+            next(answer)
 
 
 def start(wire: Wire, folder: Path, *arguments: str) -> subprocess.Popen[str]:
