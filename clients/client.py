@@ -44,7 +44,7 @@ _Reply = TypeVar("_Reply", bound=Reply)
 
 
 class AskOptions(TypedDict, total=False):
-    """What may be said with a question; see `protocol.Ask` for defaults and bounds."""
+    """The options of a question; see `protocol.Ask` for defaults and bounds."""
 
     stream: str | None
     since_ns: int | None
@@ -66,12 +66,12 @@ class Client:
             print(answer.text, answer.evidence[0].start_ns)
 
     Args:
-        address: the daemon's `server.address`; `own` is the one that only the same user can reach.
-        timeout_seconds: the longest silence that is waited for.
-        keys_folder: folder with `client.key_secret` and `server.key`, where the daemon demands keys.
+        address: the daemon's `server.address`; `own` is a socket that only the same user can reach.
+        timeout_seconds: how long to wait for the next reply.
+        keys_folder: folder with `client.key_secret` and `server.key`, if the daemon uses keys.
 
     Raises:
-        BadAddress, BadKeys: the address is none, or the folder holds no keys.
+        BadAddress, BadKeys: the address is not valid, or the folder holds no keys.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Gives the connection up."""
+        """Closes the connection."""
         self._context.destroy(linger=200)
 
     def ask(self, question: str, **options: Unpack[AskOptions]) -> AnswerEnd:
@@ -105,13 +105,13 @@ class Client:
         return end
 
     def ask_stream(self, question: str, **options: Unpack[AskOptions]) -> Iterator[str | AnswerEnd]:
-        """The answer's text as it comes, and last the `AnswerEnd` with its evidence.
+        """The answer's text piece by piece, and last the `AnswerEnd` with its evidence.
 
-        Closing the iterator cancels the answer, and so does any exception while it is waited for.
+        Closing the iterator cancels the answer. So does an exception while waiting for the next piece.
 
         Raises:
-            Refused: the daemon says no, and why.
-            DaemonUnreachable, ClientTimeout: it says nothing.
+            Refused: the daemon refuses the question, and says why.
+            DaemonUnreachable, ClientTimeout: the daemon does not answer.
         """
         request = Ask(request_id=_new_id(), question=question, **options)
         finished = False
@@ -132,31 +132,31 @@ class Client:
                     self._socket.send(protocol.encode(Cancel(request_id=request.request_id)), zmq.NOBLOCK)
 
     def status(self) -> StatusReply:
-        """How the daemon is."""
-        return self._one(StatusRequest(request_id=_new_id()), StatusReply)
+        """The state of the daemon and its streams."""
+        return self._request(StatusRequest(request_id=_new_id()), StatusReply)
 
     def add_stream(self, name: str, **source: Any) -> None:
         """Watches one more stream, with the keys of a `[streams.NAME]` table."""
-        self._one(StreamsAdd(request_id=_new_id(), name=name, source=source), Done)
+        self._request(StreamsAdd(request_id=_new_id(), name=name, source=source), Done)
 
     def remove_stream(self, name: str) -> None:
         """Stops watching a stream; its memory stays."""
-        self._one(StreamsRemove(request_id=_new_id(), name=name), Done)
+        self._request(StreamsRemove(request_id=_new_id(), name=name), Done)
 
     def forget(self, stream: str, since_ns: int | None, until_ns: int | None) -> int:
-        """Makes the daemon forget what a stream saw in a time, to the last byte. Returns how many blocks that were.
+        """Makes the daemon forget what a stream saw in a time, to the last byte. Returns the number of blocks.
 
-        Every block that the time touches goes whole. Returns when the files hold nothing of it any more.
+        A block that the time touches is forgotten as a whole. Returns when the files hold nothing of it any more.
         """
         request = Forget(request_id=_new_id(), stream=stream, since_ns=since_ns, until_ns=until_ns)
-        return self._one(request, Forgotten).blocks
+        return self._request(request, Forgotten).blocks
 
     def events_since(self, number: int) -> EventsReply:
-        """The next events after a number, as far as the daemon still knows them.
+        """The next events after a number that the daemon still knows, at most a thousand.
 
-        At most a thousand; while the last one's number is below `newest`, there are more.
+        If the last one's number is below `newest`, there are more.
         """
-        return self._one(EventsSince(request_id=_new_id(), number=number), EventsReply)
+        return self._request(EventsSince(request_id=_new_id(), number=number), EventsReply)
 
     def events(
         self,
@@ -165,12 +165,11 @@ class Client:
         after: int | None = None,
         quiet_seconds: float = 5.0,
     ) -> Iterator[Event]:
-        """Events as they happen, for ever, from the first `next` on. What the socket drops is asked for, so that
-        none is left out which the daemon still knows.
+        """Events as they happen, for ever, from the first `next` on. If the socket drops some, they are asked for.
 
         Args:
-            after: begin with what came after this number, else with the next that happens.
-            quiet_seconds: after so long without an event the daemon is asked whether one was missed.
+            after: begin after the event of this number; by default with the next that happens.
+            quiet_seconds: after so long without an event, ask the daemon whether one was missed.
 
         Raises:
             DaemonUnreachable, ClientTimeout: the daemon is gone.
@@ -184,7 +183,7 @@ class Client:
                 heard = complete and socket.poll(int(quiet_seconds * 1000))
                 event = protocol.decode_event(socket.recv()) if heard else None
                 if event is not None and event.number <= last:
-                    continue  # had already when it was asked for
+                    continue  # it came already, when missed events were asked for
                 if event is not None and event.number == last + 1:
                     found, newest = [event], event.number
                 else:
@@ -208,9 +207,9 @@ class Client:
         try:
             socket.connect(address)
         except zmq.ZMQError as exc:
-            raise BadAddress(f"{address!r} is no address; write tcp://HOST:PORT, ipc://FILE or own") from exc
+            raise BadAddress(f"{address!r} is not a valid address; write tcp://HOST:PORT, ipc://FILE or own") from exc
 
-    def _one(self, request: Request, wanted: type[_Reply]) -> _Reply:
+    def _request(self, request: Request, wanted: type[_Reply]) -> _Reply:
         for reply in self._exchange(request):
             if isinstance(reply, wanted):
                 return reply
@@ -223,9 +222,9 @@ class Client:
         except BadMessage as exc:  # the daemon would not read it
             raise Refused(exc.code, str(exc)) from exc
         if not self._connection.wait(_CONNECT_SECONDS):
-            key = "if it demands keys, these are not among them" if self._keys else "where it demands keys, give --keys"
+            key = "it may not let these keys in" if self._keys else "add --keys FOLDER"
             raise DaemonUnreachable(
-                f"no daemon answers at {self.address}; start one with longwatch serve CONFIG, or {key}"
+                f"no daemon answers at {self.address}; start it with longwatch serve CONFIG; if it uses keys, {key}"
             )
         self._socket.send(data)
         deadline = time.monotonic() + self.timeout_seconds
@@ -237,7 +236,7 @@ class Client:
             except BadMessage as exc:
                 raise Refused(exc.code, str(exc)) from exc
             if reply.request_id not in ("", request.request_id):
-                continue  # a late reply to something given up
+                continue  # a late reply to a request that was given up
             if isinstance(reply, ErrorReply):
                 raise Refused(reply.code, reply.message)
             deadline = time.monotonic() + self.timeout_seconds

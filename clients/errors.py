@@ -1,27 +1,27 @@
 """The client's exceptions, each with the command line's exit code.
 
 ClientError
-├── DaemonUnreachable   nobody answers at the address (3)
+├── DaemonUnreachable   no daemon answers at the address (3)
 ├── ClientTimeout       the daemon did not answer in time (3)
 ├── Refused             the daemon answered with an error; `code` says which (4)
 └── BadInput            what the user gave cannot be used (2)
     ├── BadTime         a time that cannot be read
-    ├── BadAddress      an address that is none
+    ├── BadAddress      an address that is not valid
     ├── BadKeys         a folder of keys that cannot be read or written
-    └── BadFolder       a folder that takes no pictures
+    └── BadFolder       a folder that pictures cannot be saved in
 """
 
 from typing import ClassVar
 
 
 class ClientError(Exception):
-    """Anything that keeps a client from its answer."""
+    """Any reason why a client gets no answer."""
 
     exit_code: ClassVar[int] = 1
 
 
 class DaemonUnreachable(ClientError):
-    """Nobody answers at the address."""
+    """No daemon answers at the address."""
 
     exit_code = 3
 
@@ -57,7 +57,7 @@ class BadTime(BadInput):
 
 
 class BadAddress(BadInput):
-    """An address that is none."""
+    """An address that is not valid."""
 
 
 class BadKeys(BadInput):
@@ -65,4 +65,4 @@ class BadKeys(BadInput):
 
 
 class BadFolder(BadInput):
-    """A folder that takes no pictures."""
+    """A folder that pictures cannot be saved in."""

@@ -16,15 +16,15 @@ from .errors import BadKeys
 def make(folder: Path, clients: int, role: Role = "manage") -> list[Path]:
     """Makes what is missing: the daemon's keys, and `client-1`, `client-2`, … with those of each client.
 
-    Keys that are there stay as they are, role and all, so that more clients can be let in later; one whose file was
-    removed from `clients` is not let in again. Secret keys are readable by their owner only.
+    Keys that exist keep their role, so more clients can be let in later. A client whose file was removed from `clients`
+    is not let in again. Only their owner can read secret keys.
 
     Args:
-        role: of those made now. `ask` asks questions and hears of events; `manage` also adds and removes streams and
-            has times forgotten.
+        role: of the new keys. `ask` may ask questions and hear of events; `manage` may also add and remove streams, and
+            forget.
 
     Returns:
-        the folders to be handed to the clients.
+        the folders to hand to the clients.
 
     Raises:
         BadKeys: the folder cannot be written.
@@ -59,7 +59,7 @@ def role_of(folder: Path, client: Path) -> str:
 
 
 def use(socket: zmq.Socket[bytes], folder: Path) -> None:
-    """Makes a client's socket speak with the keys of its folder.
+    """Gives a client's socket the keys of its folder.
 
     Raises:
         BadKeys: the folder lacks `client.key_secret` or `server.key`, or others can read the secret one.
@@ -79,6 +79,6 @@ def _refuse_loose(secret: Path) -> None:
     try:
         mode = secret.stat().st_mode
     except OSError:
-        return  # told of where it is read
+        return  # reading it will fail, and say so
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise BadKeys(f"{secret} can be read by others; run chmod go-rwx {secret}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from datetime import UTC, tzinfo
@@ -10,7 +11,7 @@ from typing import Any
 
 from ..daemon.protocol import AnswerEnd, Evidence
 from .errors import BadFolder
-from .when import clock
+from .times import clock
 
 _COLUMNS = 64
 
@@ -38,8 +39,9 @@ def _save_one(stream: str, evidence: Evidence, folder: Path, zone: tzinfo) -> Pa
 
 
 def terminal_can_show() -> bool:
-    """Whether standard output is a terminal with 24-bit colours."""
-    return sys.stdout.isatty() and os.environ.get("COLORTERM") in ("truecolor", "24bit")
+    """Whether standard output is a terminal with 24-bit colours, and OpenCV is there, which the client alone lacks."""
+    has_colours = sys.stdout.isatty() and os.environ.get("COLORTERM") in ("truecolor", "24bit")
+    return has_colours and importlib.util.find_spec("cv2") is not None
 
 
 def draw(picture: bytes) -> str:

@@ -8,12 +8,13 @@ from datetime import tzinfo
 from pathlib import Path
 
 import msgspec
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..daemon.protocol import AnswerEnd, Explanation, StatusReply
-from .when import clock, parse_zone
+from .times import clock, parse_zone
 
 DOUBTFUL = 0.8
+_UNKNOWN = "i don't know"  # the model's answer when it cannot tell
 _OTHERS_SHOWN = 12  # candidates that were not recalled
 
 
@@ -26,22 +27,22 @@ def answer_json(end: AnswerEnd, saved: Sequence[Path | None]) -> str:
 
 
 def confidence_line(end: AnswerEnd) -> str:
-    """How sure the answer is; of a doubtful one, so in words."""
-    if end.confidence is None:
-        return "the model was not asked"
+    """How sure the answer is, in words if it is doubtful. Empty if there is no answer to be sure of."""
+    if end.confidence is None or end.text.strip().lower().rstrip(".") == _UNKNOWN:
+        return ""
     doubt = "; not sure, look at the pictures" if end.confidence < DOUBTFUL else ""
     return f"confidence {end.confidence:.2f}{doubt}"
 
 
 def evidence_table(end: AnswerEnd, saved: Sequence[Path | None], zone: tzinfo) -> Table:
-    """What the answer rests on, best first."""
-    table = Table("from", "to", "use", "from the", "picture", box=None)
+    """What the answer rests on, best first. The weight is the share of the model's attention."""
+    table = _make_table("from", "to", "weight", "seen", "picture")
     for evidence, path in zip(end.evidence, saved, strict=True):
         table.add_row(
             clock(evidence.start_ns, zone),
             clock(evidence.end_ns, zone)[11:],
-            f"{evidence.use:.2f}",
-            "memory" if evidence.origin == "recalled" else "window",
+            f"{100 * evidence.use:.0f} %",
+            "past" if evidence.origin == "recalled" else "recent",
             str(path or "-"),
         )
     return table
@@ -57,7 +58,7 @@ def explanation_lines(end: AnswerEnd, explanation: Explanation, zone: tzinfo) ->
         when = _span(explanation.event_since_ns, explanation.event_until_ns, zone) if seen else "not found"
         lines.append(f'looked up: "{explanation.event}", {when}; asked as "{explanation.question}"')
     if explanation.present:
-        lines.append("it is about now: nothing was recalled")
+        lines.append("the question is about now, so nothing was recalled")
     lines += [f"part {number}: {text}" for number, text in enumerate(explanation.parts, 1)]
     tiers = Counter(candidate.tier for candidate in explanation.candidates if candidate.tier)
     lines.append(f"in the context: {', '.join(f'{count} from {tier}' for tier, count in tiers.items()) or 'nothing'}")
@@ -68,12 +69,12 @@ def explanation_lines(end: AnswerEnd, explanation: Explanation, zone: tzinfo) ->
 
 
 def candidates_table(explanation: Explanation, zone: tzinfo) -> Table:
-    """The blocks that stood in the context, and the best of those that were ranked and did not."""
-    table = Table("block", "from", "to", "score", "recalled from", "use", box=None)
+    """The blocks that the model saw, and below them the best of those that were ranked and left out."""
+    table = _make_table("block", "from", "to", "score", "recalled from", "weight")
     others = [candidate.block_id for candidate in explanation.candidates if not candidate.tier]
     left_out = set(others[_OTHERS_SHOWN:])
     if left_out:
-        table.caption, table.caption_justify = f"and {len(left_out)} more with lower scores, which --json tells", "left"
+        table.caption, table.caption_justify = f"and {len(left_out)} more with lower scores; --json lists them", "left"
     for candidate in explanation.candidates:
         if candidate.block_id in left_out:
             continue
@@ -83,9 +84,14 @@ def candidates_table(explanation: Explanation, zone: tzinfo) -> Table:
             clock(candidate.end_ns, zone)[11:],
             f"{candidate.score:.3f}",
             candidate.tier or "-",
-            f"{candidate.use:.3f}" if candidate.tier else "-",
+            f"{100 * candidate.use:.1f} %" if candidate.tier else "-",
         )
     return table
+
+
+def _make_table(*headings: str) -> Table:
+    """A table that breaks a long path or address over lines, and never cuts it."""
+    return Table(*(Column(heading, overflow="fold") for heading in headings), box=None)
 
 
 def _span(since_ns: int | None, until_ns: int | None, zone: tzinfo) -> str:
@@ -102,10 +108,11 @@ def status_json(found: StatusReply) -> str:
 def status_lines(found: StatusReply) -> list[str]:
     """The daemon in a few lines, without its streams."""
     dead = [name for name, alive in found.threads.items() if not alive]
-    health = "all threads alive" if not dead else f"dead or failing: {', '.join(dead)}"
+    health = "healthy" if not dead else f"not working: {', '.join(dead)}"
     lines = [
         f"longwatch {found.version}, {found.model} on {found.device}, up {found.uptime_seconds:.0f} s",
-        f"{health}; {found.restarts} restarts; retriever {found.retriever}; {found.answers_running} answers",
+        f"{health}; {found.restarts} restarts; {found.answers_running} questions being answered; "
+        f"retriever {found.retriever}",
         f"process {found.process_bytes >> 20} MiB; blocks in RAM {found.ram_blocks} ({found.ram_bytes >> 20} MiB); "
         f"on disk {found.disk_bytes >> 20} MiB; {found.queued_blocks} waiting to be written",
     ]
@@ -119,8 +126,8 @@ def status_lines(found: StatusReply) -> list[str]:
 
 
 def streams_table(found: StatusReply) -> Table:
-    """A line a stream, times as in its own zone; the last error stands in place of the source's address."""
-    table = Table("stream", "state", "frames", "dropped", "blocks", "durable id", "newest", "gaps", "source", box=None)
+    """A line for each stream, with times in its own zone. A stream's last error replaces its source's address."""
+    table = _make_table("stream", "state", "frames", "dropped", "blocks", "durable id", "newest", "gaps", "source")
     for stream in found.streams:
         table.add_row(
             stream.name,

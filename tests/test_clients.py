@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 import zmq
 
+import longwatch
 from longwatch.clients import Client, pictures
 from longwatch.clients.errors import BadAddress, BadFolder, BadKeys, BadTime, ClientTimeout, Refused
 from longwatch.clients.report import status_lines, streams_table
-from longwatch.clients.when import SECOND_NS, clock, parse_past, parse_span, parse_time, parse_zone
+from longwatch.clients.times import SECOND_NS, clock, parse_past, parse_span, parse_time, parse_zone
 from longwatch.daemon.protocol import DayDropping, Delta, ErrorReply, decode_request, encode
 from longwatch.demo.process import free_ports
 
@@ -88,11 +89,47 @@ def test_ask_prints_the_answer_its_evidence_and_the_gaps_and_saves_the_pictures(
     answer, sure, *table = out.splitlines()
     assert answer.strip() == "who came?"
     assert sure == "confidence 0.62; not sure, look at the pictures"
-    assert "2026-03-02 11:00:00" in table[1]  # 10:00 UTC
+    path = "longwatch-evidence/yard-2026-03-02T11-00-00-7.jpg"
+    assert table[1].split() == ["2026-03-02", "11:00:00", "11:00:01", "50", "%", "past", path]  # 10:00 UTC
     assert table[2].startswith("no video from 2026-03-02 11:00:00 to 2026-03-02 11:01:00")
     (picture,) = (tmp_path / "longwatch-evidence").iterdir()
     assert picture.name == "yard-2026-03-02T11-00-00-7.jpg"
     assert picture.read_bytes() == b"jpeg"
+
+
+def test_an_answer_that_rests_on_nothing_shows_neither_a_confidence_nor_an_empty_table(
+    wire: Wire, tmp_path: Path
+) -> None:
+    code, out, _ = run(wire, tmp_path, "ask", "nothing")
+    assert (code, out) == (0, "nothing \n")
+
+
+def test_a_question_that_names_none_of_several_streams_is_told_the_options(wire: Wire, tmp_path: Path) -> None:
+    wire.service.streams["gate"] = {"url": "0"}
+    code, _, err = run(wire, tmp_path, "ask", "who came?")
+    del wire.service.streams["gate"]
+    assert (code, err) == (4, "longwatch: which stream? add --stream yard or --stream gate\n")
+
+
+def test_a_table_in_a_pipe_is_as_wide_as_it_must_be(wire: Wire, tmp_path: Path) -> None:
+    wire.service.streams["far"] = {"url": f"http://camera/{'long/' * 60}"}
+    _, listed, _ = run(wire, tmp_path, "streams", "list")
+    url = wire.service.streams.pop("far")["url"]
+    assert f" {url}" in listed
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["version"]])
+def test_the_version_is_printed_without_a_daemon(wire: Wire, tmp_path: Path, arguments: list[str]) -> None:
+    assert run(wire, tmp_path, *arguments) == (0, f"longwatch {longwatch.__version__}\n", "")
+
+
+def test_every_command_helps_with_h_and_the_shell_can_complete_it(wire: Wire, tmp_path: Path) -> None:
+    code, out, _ = run(wire, tmp_path, "-h")
+    assert code == 0
+    assert "--install-completion" in out
+    for command in (["ask"], ["streams", "add"], ["serve"], ["keys"]):
+        assert run(wire, tmp_path, *command, "-h")[0] == 0
+        assert command[0] in out
 
 
 def test_ask_in_json_is_one_line_with_paths_of_pictures(wire: Wire, tmp_path: Path) -> None:
@@ -141,15 +178,27 @@ def test_times_are_those_of_the_stream_s_zone_unless_another_is_named(wire: Wire
         (["ask", "who?", "--stream", "garden"], 4, "no stream garden; there are: yard"),
         (["ask", ""], 4, "the question is empty"),
         (["ask", "a" * 100_000], 4, "bytes; at most 65536 are read"),
-        (["ask", "who?", "--at", "25:00"], 2, "'25:00' is no time; write 14:03, 14:03:20, 2026-03-02T14:03:20 or -10m"),
-        (["ask", "who?", "--at", "noon", "--tz", "UTC"], 2, "times in words are read in the stream's own time zone"),
-        (["ask", "who?", "--at", "noon", "--since", "9:00"], 2, "--at cannot stand beside --since or --until"),
-        (["ask", "who?", "--since", "-10m", "--until", "noon"], 2, "-10m cannot stand beside a time in words"),
-        (["ask", "who?", "--tz", "Mars"], 2, "'Mars' is no time zone; write UTC, local or a name like Europe/Berlin"),
-        (["status", "--address", "nonsense"], 2, "'nonsense' is no address; write tcp://HOST:PORT"),
+        (
+            ["ask", "who?", "--at", "25:00"],
+            2,
+            "'25:00' is not a valid time; write 14:03, 14:03:20, 2026-03-02T14:03:20 or -10m",
+        ),
+        (["ask", "who?", "--at", "noon", "--tz", "UTC"], 2, "--tz works only with clock times such as 14:05"),
+        (["ask", "who?", "--at", "noon", "--since", "9:00"], 2, "use --at alone, or --since and --until"),
+        (["ask", "who?", "--since", "-10m", "--until", "noon"], 2, "-10m cannot be mixed with a time in words"),
+        (
+            ["ask", "who?", "--tz", "Mars"],
+            2,
+            "'Mars' is not a valid time zone; write UTC, local or a name like Europe/Berlin",
+        ),
+        (["status", "--address", "nonsense"], 2, "'nonsense' is not a valid address; write tcp://HOST:PORT"),
         (["status", "--keys", "nowhere"], 2, "nowhere: holds no readable client.key_secret and server.key"),
         (["streams", "remove", "garden"], 4, "no stream garden"),
-        (["streams", "add", "No!", "x"], 2, "'No!' is no name; names of streams are of a-z, 0-9, _ and -, 64 at most"),
+        (
+            ["streams", "add", "No!", "x"],
+            2,
+            "'No!' is not a valid name; names of streams are of a-z, 0-9, _ and -, 64 at most",
+        ),
         (["keys", "k", "--role", "king"], 2, "--role: king is neither ask nor manage"),
         (["status", "--address", "ipc:///nowhere/socket"], 3, "no daemon answers at ipc:///nowhere/socket"),
         (["validate", "none.toml"], 2, "none.toml: No such file or directory"),
@@ -175,7 +224,7 @@ def test_without_a_daemon_every_command_says_so_and_none_hangs(wire: Wire, tmp_p
     for process in processes:
         _, err = process.communicate(timeout=20)
         assert process.returncode == 3
-        assert err.startswith(f"longwatch: no daemon answers at tcp://127.0.0.1:{port}; start one with longwatch serve")
+        assert err.startswith(f"longwatch: no daemon answers at tcp://127.0.0.1:{port}; start it with longwatch serve")
 
 
 def test_streams_are_added_shown_and_removed_and_addresses_are_no_markup(wire: Wire, tmp_path: Path) -> None:
@@ -193,11 +242,12 @@ def test_streams_are_added_shown_and_removed_and_addresses_are_no_markup(wire: W
 def test_keys_are_made_with_a_role_which_those_that_are_there_keep(wire: Wire, tmp_path: Path) -> None:
     assert run(wire, tmp_path, "keys", "k", "--role", "ask")[0] == 0
     code, out, _ = run(wire, tmp_path, "keys", "k", "--clients", "2", "--role", "manage")
+    use = "Copy it to the client's computer and run there: longwatch ask --address tcp://HOST:PORT --keys"
     assert (code, out.splitlines()[:2]) == (
         0,
         [
-            "k/client-1: for a client, who uses it with --keys and may ask",
-            "k/client-2: for a client, who uses it with --keys and may ask and manage",
+            f"k/client-1 may ask. {use} client-1 …",
+            f"k/client-2 may ask and manage. {use} client-2 …",
         ],
     )
 
@@ -243,7 +293,7 @@ def test_a_daemon_that_says_nothing_is_a_timeout_and_the_answer_is_cancelled(wir
 
 
 def test_an_address_or_keys_that_are_none_are_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(BadAddress, match="is no address; write tcp://HOST:PORT"):
+    with pytest.raises(BadAddress, match="is not a valid address; write tcp://HOST:PORT"):
         Client("127.0.0.1")
     with pytest.raises(BadKeys, match="holds no readable"):
         Client(keys_folder=str(tmp_path))
@@ -325,9 +375,7 @@ def test_an_end_that_is_still_to_come_means_up_to_now(
 
 def test_what_is_forgotten_is_never_quietly_another_day() -> None:
     for since, until in (("11:20", "10:50"), ("11:20", None), ("23:00", "10:00"), (None, "23:00")):
-        with pytest.raises(
-            BadTime, match="is still to come on 2026-03-02; for that of the day before, write 2026-03-01T"
-        ):
+        with pytest.raises(BadTime, match="on 2026-03-02 is in the future; for the day before, write 2026-03-01T"):
             parse_past(since, until, NOW_NS)
     with pytest.raises(BadTime, match=r"the span ends \(10:40\) before it begins \(10:50\)"):
         parse_past("10:50", "10:40", NOW_NS)

@@ -14,10 +14,10 @@ from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import AnswerEnd
 
 
-def end(confidence: float | None) -> AnswerEnd:
+def end(confidence: float | None, text: str = "yes") -> AnswerEnd:
     return AnswerEnd(
         request_id="q",
-        text="yes",
+        text=text,
         stream="yard",
         evidence=[],
         since_ns=None,
@@ -58,8 +58,12 @@ def test_the_shipped_model_has_a_curve_that_rises() -> None:
     [
         (0.97, "confidence 0.97"),
         (0.61, "confidence 0.61; not sure, look at the pictures"),
-        (None, "the model was not asked"),
+        (None, ""),
     ],
 )
 def test_a_doubtful_answer_says_so(confidence: float | None, line: str) -> None:
     assert confidence_line(end(confidence)) == line
+
+
+def test_an_answer_that_says_it_does_not_know_has_no_number_beside_it() -> None:
+    assert confidence_line(end(0.98, "i don't know")) == confidence_line(end(0.98, "I don't know.")) == ""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from longwatch.clients import Client
 from longwatch.daemon.errors import StreamUnknown
 from longwatch.daemon.protocol import (
@@ -105,7 +107,8 @@ class EchoService:
     """Answers with the question's words, a word a delta, on a thread of its own; what is special is asked for by name.
 
     `wait` never ends before it is cancelled, `brood` says nothing before that, `big PICTURES` ends with so many MiB,
-    `stumble` is a mistake of ours. `hold` keeps the server's own thread until `let_go` is set.
+    `nothing` rests on nothing, `stumble` is a mistake of ours. `hold` keeps the server's own thread until `let_go` is
+    set.
     """
 
     def __init__(self) -> None:
@@ -117,6 +120,8 @@ class EchoService:
     def ask(self, request: Ask, key: Key, emit: Emit) -> None:
         if request.stream not in (None, *self.streams):
             raise StreamUnknown(f"no stream {request.stream}; there are: {', '.join(self.streams)}")
+        if request.stream is None and len(self.streams) > 1:
+            raise StreamUnknown("none is named")
         if request.question == "stumble":
             raise ZeroDivisionError("a mistake of ours")
         if request.question == "hold":
@@ -157,7 +162,10 @@ class EchoService:
                 emit(Delta(request_id=request.request_id, text="…"))
         elif request.question.startswith("big"):
             picture = b"\0" * (int(request.question.split()[1]) << 20)
-        emit(answer_end(request.request_id, request.question, picture))
+        end = answer_end(request.request_id, request.question, picture)
+        if request.question == "nothing":
+            end = msgspec.structs.replace(end, evidence=[], gaps=[], confidence=None)
+        emit(end)
 
 
 class Wire:

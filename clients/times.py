@@ -27,19 +27,19 @@ def parse_zone(name: str) -> tzinfo:
             return local
         return UTC if name == "UTC" else ZoneInfo(name)
     except (OSError, ValueError, KeyError) as exc:  # ZoneInfoNotFoundError is a KeyError
-        raise BadTime(f"{name!r} is no time zone; write UTC, local or a name like Europe/Berlin") from exc
+        raise BadTime(f"{name!r} is not a valid time zone; write UTC, local or a name like Europe/Berlin") from exc
 
 
 def parse_time(text: str, now_ns: int, zone: tzinfo = UTC, *, today: bool = False) -> tuple[int, int]:
-    """When a text means, and how long that lasts: a second, a minute without seconds, a day without a time.
+    """The time that a text means, and how long it lasts: a second, a minute without seconds, a day without a time.
 
-    `14:03`, `14:03:20` (the latest such time not after now), `2026-03-02T14:03:20`, `2026-03-02`, `-10m` (s, m, h
-    or d before now).
+    It reads `14:03` and `14:03:20` (the latest such time that is not after now), `2026-03-02T14:03:20`, `2026-03-02`,
+    and `-10m` (s, m, h or d before now).
 
     Args:
         now_ns: the newest time that the stream knows.
-        zone: what a time without an offset of its own is read in.
-        today: `14:03` is that of today, even where it is still to come.
+        zone: for a time that has no offset of its own.
+        today: `14:03` is that of today, even if it is still to come.
 
     Raises:
         BadTime: it is none of these.
@@ -59,9 +59,9 @@ def parse_time(text: str, now_ns: int, zone: tzinfo = UTC, *, today: bool = Fals
         since_epoch = int(time.timestamp())
         day_seconds = int((time + timedelta(days=1)).timestamp()) - since_epoch  # 23 to 25 hours
     except (ValueError, OverflowError) as exc:
-        raise BadTime(f"{text!r} is no time; write 14:03, 14:03:20, 2026-03-02T14:03:20 or -10m") from exc
+        raise BadTime(f"{text!r} is not a valid time; write 14:03, 14:03:20, 2026-03-02T14:03:20 or -10m") from exc
     if not 0 <= since_epoch * SECOND_NS < 2**63:
-        raise BadTime(f"{text!r} is out of range; years from 1970 to 2261 are known")
+        raise BadTime(f"{text!r} is out of range; years may be 1970 to 2261")
     if re.search(r"\d:\d\d:\d\d", text):
         return since_epoch * SECOND_NS, SECOND_NS
     return since_epoch * SECOND_NS, (60 if ":" in text else day_seconds) * SECOND_NS
@@ -72,42 +72,39 @@ def parse_span(
 ) -> tuple[int | None, int | None]:
     """The span that `--since`, `--until` and `--at` name together.
 
-    An end lasts as long as what it names: until 15:10 is until that minute is over, until a date until midnight, as a
-    question's "between" has it. A time of day that is still to come, as an end, means up to now.
+    The end is included: until 15:10 means until that minute is over, and until a date means until midnight. It is the
+    same in a question's "between". An end that is a time of day still to come means up to now.
 
     Raises:
-        BadTime: one cannot be read, `--at` stands beside another, or the span ends before it begins.
+        BadTime: one cannot be read, `--at` is given with another, or the span ends before it begins.
     """
     if at is not None:
         if since or until:
-            raise BadTime("--at cannot stand beside --since or --until")
+            raise BadTime("use --at alone, or --since and --until")
         start, length = parse_time(at, now_ns, zone)
         slack = 2 * SECOND_NS if length == SECOND_NS else 0
         return max(0, start - slack), start + length - SECOND_NS + slack
     since_ns = parse_time(since, now_ns, zone)[0] if since else None
     until_ns = _end_of(until, now_ns, zone) if until else None
     if until and until_ns is not None and _is_to_come(until, now_ns, zone):
-        until_ns = (
-            until_ns if since_ns is not None and since_ns <= until_ns else now_ns
-        )  # 23:00 to 23:30, asked at 1:15
+        is_yesterday = since_ns is not None and since_ns <= until_ns  # 23:00 to 23:30, asked at 1:15
+        until_ns = until_ns if is_yesterday else now_ns
     _check_order(since, since_ns, until, until_ns)
     return since_ns, until_ns
 
 
 def parse_past(since: str | None, until: str | None, now_ns: int, zone: tzinfo = UTC) -> tuple[int | None, int | None]:
-    """The span that `forget` names. A time of day is that of today, and never quietly that of yesterday.
+    """The span that `forget` names. A time of day is today's: what is forgotten cannot be brought back.
 
     Raises:
-        BadTime: one cannot be read, the span ends before it begins, or a time of day is still to come and does not
-            stand at the end of a span that has begun.
+        BadTime: one cannot be read, the span ends before it begins, or it begins in the future.
     """
     for text in (since, None if since else until):
         if text and _is_to_come(text, now_ns, zone):
             today = datetime.fromtimestamp(now_ns // SECOND_NS, zone)
             before = datetime.fromtimestamp(parse_time(text, now_ns, zone)[0] // SECOND_NS, zone)
             raise BadTime(
-                f"{text} is still to come on {today:%Y-%m-%d}; for that of the day before, write"
-                f" {before:%Y-%m-%dT%H:%M:%S}"
+                f"{text} on {today:%Y-%m-%d} is in the future; for the day before, write {before:%Y-%m-%dT%H:%M:%S}"
             )
     since_ns = parse_time(since, now_ns, zone)[0] if since else None
     until_ns = None
@@ -126,7 +123,7 @@ def _is_clock(text: str) -> bool:
 
 
 def _is_to_come(text: str, now_ns: int, zone: tzinfo) -> bool:
-    """Whether it is a time of day that today has not had yet."""
+    """Whether it is a time of day that is later than now."""
     return _is_clock(text) and parse_time(text, now_ns, zone, today=True)[0] > now_ns
 
 
@@ -136,20 +133,18 @@ def _check_order(since: str | None, since_ns: int | None, until: str | None, unt
 
 
 def in_words(since: str | None, until: str | None, at: str | None) -> str:
-    """`--since`, `--until` and `--at` as words for the daemon to read, where one is none of `parse_time`'s forms.
-
-    Empty where `parse_span` reads them all.
+    """`--since`, `--until` and `--at` as words for the daemon to read; empty if `parse_span` can read them all.
 
     Raises:
-        BadTime: `--at` stands beside another, or `-10m` beside words.
+        BadTime: `--at` is given with another, or `-10m` with words.
     """
     given = [text for text in (since, until, at) if text]
     if all(_is_plain(text) for text in given):
         return ""
     if at and (since or until):
-        raise BadTime("--at cannot stand beside --since or --until")
+        raise BadTime("use --at alone, or --since and --until")
     if short := next((text for text in given if text.startswith("-")), ""):
-        raise BadTime(f"{short} cannot stand beside a time in words; write that in words too: ten minutes ago")
+        raise BadTime(f"{short} cannot be mixed with a time in words; write it in words too: ten minutes ago")
     return at or " ".join(f"{word} {text}" for word, text in (("since", since), ("until", until)) if text)
 
 
