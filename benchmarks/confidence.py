@@ -28,7 +28,8 @@ from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.family import EMBEDDED
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.retrieval.settings import RetrievalConfig
-from longwatch.yard.kinds import QUESTION_KINDS, Asker, agrees, draw
+from longwatch.yard.asker import Asker
+from longwatch.yard.kinds import QUESTION_KINDS, agrees, draw_each
 from longwatch.yard.moment import scene_moments
 from longwatch.yard.scene import Scene
 
@@ -59,7 +60,7 @@ def answers(seeds: Sequence[int], hours: float, progress: Progress, *, plain: bo
                 yard = yard._replace(calibration=msgspec.structs.replace(yard.calibration, confidence=None))
             for held_out in (False, True):
                 asker = Asker(moments, np.random.default_rng([seed, 5, held_out]), held_out=held_out)
-                for question in draw(asker, QUESTION_KINDS, EACH, can_be_shown, tries=TRIES):
+                for question in draw_each(asker, QUESTION_KINDS, EACH, can_be_shown, tries=TRIES):
                     end, _ = yard.ask(question.text, span_blocks=RetrievalConfig().span_blocks)
                     if end.confidence is not None:
                         yield Told(end.confidence, agrees(question, end.text))

@@ -34,9 +34,11 @@ from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.token_gate import runs
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Block
-from longwatch.yard.kinds import QUESTION_KINDS, Asker, Question, agrees
+from longwatch.yard.asker import Asker
+from longwatch.yard.kinds import QUESTION_KINDS, agrees
 from longwatch.yard.moment import Moment, gated_moments
 from longwatch.yard.paint import paint
+from longwatch.yard.question import Question
 from longwatch.yard.scene import Scene
 
 FIRST_SEED = 95_000
@@ -156,7 +158,7 @@ def ask_about(seed: int, wanted: frozenset[tuple[str, bool]]) -> list[Score]:
         for held in (False, True):
             asker = Asker(moments, rng, held_out=held)
             for kind in QUESTION_KINDS:
-                question = asker.ask(kind) if (kind, held) in wanted else None
+                question = QUESTION_KINDS[kind].draw(asker) if (kind, held) in wanted else None
                 if question is not None:
                     few = lay_out(lm, [kept.blocks[i] for i in sparse(frames, question, rng)])
                     right = [agrees(question, answer(lm, seen, question.text)) for seen in (everything, few)]

@@ -18,7 +18,8 @@ from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.window import Window
 from longwatch.retrieval.heads import RetrievalHeads
-from longwatch.yard.kinds import NOW_KINDS, QUESTION_KINDS, Asker
+from longwatch.yard.asker import Asker
+from longwatch.yard.kinds import NOW_KINDS, QUESTION_KINDS
 from longwatch.yard.moment import Moment, gated_moments, scene_moments
 from longwatch.yard.scene import Scene
 
@@ -98,7 +99,7 @@ def _ask(
 
     asker, asked = Asker(moments[: -len(window.blocks)], rng), []
     for kind in QUESTION_KINDS:
-        tries = (asker.ask(kind) for _ in range(0 if kind in NOW_KINDS else TRIES))
+        tries = (QUESTION_KINDS[kind].draw(asker) for _ in range(0 if kind in NOW_KINDS else TRIES))
         question = next((q for q in tries if q is not None and q.proof), None)
         if question is not None:
             both = [lm.prompt.question_ids(text) for text in (question.text, BLANK)]

@@ -39,8 +39,10 @@ from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.steps import finished
 from longwatch.retrieval.time.reference import understand
 from longwatch.retrieval.time.span import Span
-from longwatch.yard.kinds import NOW_KINDS, QUESTION_KINDS, Asker, Question, agrees, draw
+from longwatch.yard.asker import Asker
+from longwatch.yard.kinds import NOW_KINDS, QUESTION_KINDS, agrees, draw_each
 from longwatch.yard.moment import Moment, scene_moments
+from longwatch.yard.question import Question
 from longwatch.yard.scene import Scene
 from longwatch.yard.state import SECOND_NS
 
@@ -233,7 +235,7 @@ def run(hours: float, options: argparse.Namespace, progress: Progress) -> list[d
         bench.watch_all(lambda ns: progress.update(task, completed=(ns - scene.start_ns) / SECOND_NS))
         moments = scene_moments(scene, seconds)
         asker = Asker(moments, np.random.default_rng([options.seed, 77]))
-        questions = draw(asker, QUESTION_KINDS, options.each, can_be_shown, tries=40 * options.each)
+        questions = draw_each(asker, QUESTION_KINDS, options.each, can_be_shown, tries=40 * options.each)
         prepared, asked = Bench(bench), []
         task = progress.add_task("asking", total=len(questions) * len(RETRIEVERS))
         for question in questions:

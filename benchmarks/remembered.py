@@ -23,7 +23,8 @@ from longwatch.memory.codec.registry import CODECS
 from longwatch.memory.settings import FadeStep, MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import SCALED_ON, Tiers
-from longwatch.yard.kinds import QUESTION_KINDS, Asker, agrees
+from longwatch.yard.asker import Asker
+from longwatch.yard.kinds import QUESTION_KINDS, agrees
 
 FIRST_SEED = 96_000
 QUANTO = {"quanto4": 4, "quanto2": 2}
@@ -140,8 +141,8 @@ def on_yard(seed: int, name: str) -> Yard:
         past, recent = frames[: -embedded.RECENT], frames[-embedded.RECENT :]
         context = embedded.lay_out(lm, [*(old[i] for i in past), *(kept.blocks[i] for i in recent)])
         asker = Asker([kept.moments[i] for i in frames], rng)
-        for kind in QUESTION_KINDS:
-            question = asker.ask(kind)
+        for kind in QUESTION_KINDS.values():
+            question = kind.draw(asker)
             if question is not None:
                 right.append(agrees(question, embedded.answer(lm, context, question.text)))
     return Yard(right, took)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Block
-from longwatch.yard.kinds import Asker, agrees
+from longwatch.yard.asker import Asker
+from longwatch.yard.kinds import QUESTION_KINDS, agrees
 from longwatch.yard.moment import Moment
 from longwatch.yard.scene import Scene
 
@@ -43,7 +44,7 @@ def tile(lm: VideoLM, scene: Scene, t: int, rng: np.random.Generator) -> NDArray
     context = lay_out(lm, [block])
     drawn = np.full((image.shape[0] + LINE * ASKED + 8, image.shape[1], 3), 255, np.uint8)
     drawn[: image.shape[0]] = image
-    questions = [q for kind in rng.permutation(KINDS) if (q := asker.ask(str(kind))) is not None]
+    questions = [q for kind in rng.permutation(KINDS) if (q := QUESTION_KINDS[str(kind)].draw(asker)) is not None]
     for i, question in enumerate(questions[:ASKED]):
         said = answer(lm, context, question.text)
         y = image.shape[0] + LINE * i + 20

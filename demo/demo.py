@@ -1,7 +1,7 @@
-"""The demo: a real daemon watches a rendered yard for half an hour of its time, and is asked about what it saw.
+"""The demo: a real daemon watches a rendered yard for 30 simulated minutes, and is asked about what it saw.
 
-The questions are drawn from all kinds alike by the seed, about moments that slid out of the window long before, and
-their answers are known from the scene's truth. Nothing is picked by hand.
+The seed draws one question of each kind, about moments that left the window long before. Their answers are known from
+the scene's truth. Nothing is picked by hand.
 """
 
 from __future__ import annotations
@@ -12,57 +12,101 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from ..clients import Client
 from ..clients.errors import ClientError
-from ..clients.pictures import save
+from ..clients.terminal import make_console
 from ..daemon.protocol import StreamStatus
-from ..yard import kinds as quiz
-from ..yard.kinds import NOW_KINDS, QUESTION_KINDS, Question
-from ..yard.moment import Moment, clock, scene_moments
+from ..yard.asker import Asker
+from ..yard.kinds import NOW_KINDS, QUESTION_KINDS, draw_each
+from ..yard.moment import Moment, scene_moments
+from ..yard.question import Question
 from ..yard.scene import Scene
+from .answers import JudgedAnswer, as_json, ask, sum_up
 from .process import free_ports, running_daemon
-from .sheet import Asked, draw_sheet
+from .sheet import draw_sheet
+from .table import choose, make_table
 
 MINUTES = 30
 START = "2026-03-02T14:00:00"
 URL = f"scene://?seed={{seed}}&start={START}&minutes={MINUTES}&busy=0.15"
 OLD_SECONDS = 300
-_SLACK_NS = 2_000_000_000
+IN_TABLE, ON_SHEET = 12, 9
 _MARK = ".longwatch-demo"
 _CONFIG = """
 [memory]
 folder = "{folder}/store"
 [server]
-address = "tcp://127.0.0.1:{port}"
+address = "{address}"
 events_address = "tcp://127.0.0.1:{events_port}"
 [log]
-level = "warning"
+level = "info"
 [streams.yard]
 url = "{url}"
 pace = "fast"
 """
 
 
-def ask(client: Client, question: Question, moments: Sequence[Moment], folder: Path) -> Asked:
-    """Asks and judges one question."""
-    end = client.ask(question.text)
-    times = [moments[i].time_ns for i in question.proof]
-    covered = [
-        any(e.start_ns - _SLACK_NS <= time_ns <= e.end_ns + _SLACK_NS for time_ns in times) for e in end.evidence
-    ]
-    age = (moments[-1].time_ns - max(times)) / 1e9 if times else None
-    correct = quiz.agrees(question, end.text)
-    return Asked(question, end, correct, any(covered) if times else None, age, save(end, folder))
+def main() -> None:
+    """Runs the demo; exit code 1 if fewer than three quarters of the answers are right."""
+    parser = argparse.ArgumentParser(prog="longwatch demo")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--folder", type=Path, default=Path("longwatch-demo"))
+    options = parser.parse_args()
+    folder: Path = options.folder.resolve()
+    _clear(folder)
+    port, events_port = free_ports(2)
+    address, url = f"tcp://127.0.0.1:{port}", URL.format(seed=options.seed)
+    config = _CONFIG.format(folder=folder, address=address, events_port=events_port, url=url)
+    show, began = make_console(stderr=True), time.monotonic()
+    show.print(
+        f"watching {MINUTES} simulated minutes of a drawn yard, then asking about them; this takes 1 to 3 minutes"
+    )
+    answers = list(watch_and_ask(config, address, url, options.seed, folder, show))
+    lines = [json.dumps(as_json(answer)) for answer in answers]
+    (folder / "answers.jsonl").write_text("\n".join(lines) + "\n")
+    cv2.imwrite(str(folder / "answers.png"), draw_sheet(choose(answers, ON_SHEET)))
+    result = sum_up(answers)
+    if options.json:
+        print(*lines, json.dumps(result), sep="\n")
+    else:
+        report(answers, folder, address, time.monotonic() - began)
+    sys.exit(0 if result["correct"] >= 0.75 * result["asked"] else 1)
+
+
+def watch_and_ask(
+    config: str, address: str, url: str, seed: int, folder: Path, show: Console
+) -> Iterator[JudgedAnswer]:
+    """Runs a daemon until it has seen the whole scene, then asks it everything."""
+    moments = scene_moments(Scene.from_url(url), MINUTES * 60)
+    questions = draw_questions(moments, seed)
+    with (
+        running_daemon(config, folder) as daemon,
+        Client(address) as client,
+        Progress(console=show, transient=True) as progress,
+    ):
+        watch(client, daemon, progress)
+        for question in progress.track(questions, description="asking"):
+            yield ask(client, question, moments, folder / "evidence")
+
+
+def draw_questions(moments: Sequence[Moment], seed: int) -> list[Question]:
+    """One of each kind: about now, or about what is older than the window."""
+    old = len(moments) - OLD_SECONDS
+    return draw_each(
+        Asker(moments, np.random.default_rng([seed, 77])),
+        QUESTION_KINDS,
+        1,
+        lambda question: question.kind in NOW_KINDS or all(i < old for i in question.proof),
+    )
 
 
 def watch(client: Client, daemon: subprocess.Popen[bytes], progress: Progress) -> StreamStatus:
@@ -84,54 +128,31 @@ def watch(client: Client, daemon: subprocess.Popen[bytes], progress: Progress) -
         time.sleep(0.2)
 
 
-def as_json(asked: Asked) -> dict[str, Any]:
-    """One question's line for machines."""
-    rows = zip(asked.end.evidence, asked.pictures, strict=True)
-    return {
-        "kind": asked.question.kind,
-        "question": asked.question.text,
-        "answer": asked.end.text,
-        "truth": asked.question.answer,
-        "correct": asked.correct,
-        "evidence_correct": asked.proven,
-        "age_seconds": asked.age_seconds,
-        "evidence": [
-            {
-                "start": clock(e.start_ns),
-                "end": clock(e.end_ns),
-                "use": round(e.use, 4),
-                "picture": str(picture) if picture else None,
-            }
-            for e, picture in rows
-        ],
-        "ttft_ms": round(asked.end.ttft_ms, 1),
-    }
-
-
-def summary(answers: Sequence[Asked]) -> dict[str, int]:
-    """The last line for machines; `provable` are the questions that some moment answers."""
-    return {
-        "asked": len(answers),
-        "correct": sum(a.correct for a in answers),
-        "evidence_correct": sum(bool(a.proven) for a in answers),
-        "provable": sum(a.proven is not None for a in answers),
-    }
-
-
-def print_table(answers: Sequence[Asked], console: Console) -> None:
-    """The answers for people."""
-    table = Table("question", "answer", "truth", "", "age", "evidence", "picture", box=None)
-    for a in answers:
-        mark = "[green]right[/]" if a.correct else "[red]wrong[/]"
-        proof = {True: "shows it", False: "[red]misses it[/]", None: "nothing to show"}[a.proven]
-        age = "-" if a.age_seconds is None else f"{a.age_seconds / 60:.0f} min"
-        picture = a.pictures[0].name if a.pictures and a.pictures[0] else "-"
-        table.add_row(a.question.text, a.end.text, a.question.answer, mark, age, proof, picture)
-    console.print(table)
+def report(answers: Sequence[JudgedAnswer], folder: Path, address: str, seconds: float) -> None:
+    """Prints the table, the totals over all questions, and what to do next."""
+    out, shown, result = make_console(), choose(answers, IN_TABLE), sum_up(answers)
+    folder = _shorten(folder)
+    out.print(make_table(shown))
+    out.print(
+        f"\n{result['correct']} of {result['asked']} answers are right (a time may be 5 s off);"
+        f" {result['evidence_correct']} of {result['provable']} come with a picture of the right moment.\n"
+        f"The table shows {len(shown)} of the questions, plain ones first; all are in {folder}/answers.jsonl.\n"
+        f"Each answer above the frame it came from: {folder}/answers.png\n"
+        f"It took {seconds:.0f} s to watch {MINUTES} simulated minutes and to ask.\n",
+        soft_wrap=True,
+    )
+    program = "longwatch" if shutil.which("longwatch") else _shorten(Path(sys.executable).parent / "longwatch")
+    camera = _shorten(Path(__file__).parents[1] / "configs" / "camera.toml")
+    out.print(
+        f"Start this daemon again (it remembers the yard):\n  {program} serve {folder}/config.toml\n"
+        f"In a second terminal, ask it more:\n  {program} chat --address {address}\n"
+        f"Your own camera: write its address into this file, then check it:\n  {program} validate {camera}",
+        soft_wrap=True,
+    )
 
 
 def _clear(folder: Path) -> None:
-    """An empty folder; one that an earlier demo made is emptied, any other that holds something is left alone."""
+    """Makes an empty folder. It empties one that an earlier demo made, but no other folder."""
     mark = folder / _MARK
     if folder.exists() and any(folder.iterdir()) and not mark.exists():
         raise SystemExit(f"longwatch: {folder} holds other things; give the demo a folder of its own with --folder")
@@ -140,52 +161,9 @@ def _clear(folder: Path) -> None:
     mark.touch()
 
 
-def main() -> None:
-    """Runs the demo; exit code 1 where fewer than three quarters of the answers are right."""
-    parser = argparse.ArgumentParser(prog="longwatch demo")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--folder", type=Path, default=Path("longwatch-demo"))
-    options = parser.parse_args()
-    console = Console(stderr=True, width=None if sys.stderr.isatty() else 140)
-    folder: Path = options.folder.resolve()
-    _clear(folder)
-    port, events_port = free_ports(2)
-    url = URL.format(seed=options.seed)
-    moments = scene_moments(Scene.from_url(url), MINUTES * 60)
-    old = len(moments) - OLD_SECONDS
-    questions = quiz.draw(
-        quiz.Asker(moments, np.random.default_rng([options.seed, 77])),
-        QUESTION_KINDS,
-        1,
-        lambda question: question.kind in NOW_KINDS or all(i < old for i in question.proof),
-    )
-    text = _CONFIG.format(folder=folder, port=port, events_port=events_port, url=url)
-    with (
-        running_daemon(text, folder) as daemon,
-        Client(f"tcp://127.0.0.1:{port}") as client,
-        Progress(console=console, transient=True) as progress,
-    ):
-        stream = watch(client, daemon, progress)
-        task = progress.add_task("asking", total=len(questions))
-        answers = []
-        for question in questions:
-            answers.append(ask(client, question, moments, folder / "evidence"))
-            progress.advance(task)
-    cv2.imwrite(str(folder / "answers.png"), draw_sheet(answers))
-    result = summary(answers)
-    if options.json:
-        for asked in answers:
-            print(json.dumps(as_json(asked)))
-        print(json.dumps(result))
-    else:
-        console.print(f"{stream.frames} frames seen, {stream.blocks} blocks kept; asked about them afterwards:")
-        print_table(answers, console)
-        console.print(
-            f"{result['correct']} of {result['asked']} right (a time counts within 5 s); evidence shows the true "
-            f"moment for {result['evidence_correct']} of {result['provable']}; pictures in {folder}"
-        )
-    sys.exit(0 if result["correct"] >= 0.75 * result["asked"] else 1)
+def _shorten(path: Path) -> Path:
+    """The path from the current folder, if it lies below that."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 if __name__ == "__main__":

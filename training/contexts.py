@@ -20,10 +20,12 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from longwatch.retrieval.time.reference import understand
-from longwatch.yard.kinds import Asker, Place, Question
+from longwatch.yard.asker import Asker
+from longwatch.yard.kinds import QUESTION_KINDS
 from longwatch.yard.moment import Moment, clock
 from longwatch.yard.paint import paint
 from longwatch.yard.phrases import SEEN_WORDS
+from longwatch.yard.question import Place, Question
 from longwatch.yard.state import SECOND_NS
 
 from .packed import Packed
@@ -356,7 +358,7 @@ class _View:
 
     def ask(self, kind: str) -> Question | None:
         """A question of the kind, its places told by the frame of the context."""
-        question = self._asker.ask(kind)
+        question = QUESTION_KINDS[kind].draw(self._asker)
         if question is None:
             return None
         return question._replace(

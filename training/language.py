@@ -98,7 +98,7 @@ class Course:
             MATRIX_RATE: torch.optim.Muon(matrices, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
             OTHER_RATE: torch.optim.AdamW(others, weight_decay=0.05, betas=(0.9, 0.98), fused=True),
         }
-        self._lessons = {shape: Lessons(QUESTION_KINDS) for _, shapes in CURRICULUM for shape in shapes}
+        self._lessons = {shape: Lessons(list(QUESTION_KINDS)) for _, shapes in CURRICULUM for shape in shapes}
         self._spent, self.step = 0.0, 0
         self._state_file = folder.with_suffix(".state.pt")
         if self._state_file.exists():

@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import cv2
@@ -25,45 +24,15 @@ from numpy.typing import NDArray
 
 from .errors import YardError
 from .paint import paint
-from .state import BELONGINGS, CELL_WIDTH, COLOURS, EXTRAS, HEIGHT, SECOND_NS, VISITORS, WIDTH, State, Thing
+from .state import HEIGHT, SECOND_NS, WIDTH, State
+from .visit import LANE_SLOT_SECONDS, STORY_SLOTS, Visit, find_slot, make_story, make_visit
 
 LANES = (1, 2, 3)
-LANE_SLOT_SECONDS = 60.0
-STORY_SLOTS = 5  # lane slots that a belonging and the two persons who move it take
 DEVICE_SLOT_SECONDS = {"door": 75.0, "lamp": 110.0, "gate": 95.0, "sign": 140.0}
 RAIN_SLOT_SECONDS, GUST_SLOT_SECONDS, GUST_SECONDS = 1200.0, 400.0, 5.0
-SPEED_PIXELS_PER_SECOND = 80.0
 _PURPOSES = {"door": 10, "lamp": 11, "sign": 12, "gate": 13, "rain": 14, "gust": 15, "activity": 16, "story": 17}
-_OUTSIDE_PIXELS = 60.0
 _BEYOND_NS = 9_214_646_400 * SECOND_NS  # 2262-01-01; nanoseconds fit 64 bits for three months more
 _OPTIONS = ("seed", "start", "minutes", "busy", "size")
-
-
-class Visit(NamedTuple):
-    """One thing's stay in the yard, in seconds of the scene: centre in the picture from `enter` to `leave`."""
-
-    kind: str
-    colour: str
-    extra: str
-    lane: int
-    target_x: float
-    from_left: bool
-    to_left: bool
-    start: float
-    arrive: float
-    depart: float
-    end: float
-    left_by: str = ""  # who brought a belonging and who took it away, as "red person"
-    taken_by: str = ""
-
-    @property
-    def name(self) -> str:
-        """`red car`."""
-        return f"{self.colour} {self.kind}"
-
-    def seen_at(self, x: float) -> Thing:
-        """The thing while it is in the yard."""
-        return Thing(self.kind, self.colour, self.lane, x, self.extra, self.left_by, self.taken_by)
 
 
 @dataclass(frozen=True)
@@ -122,8 +91,8 @@ class Scene:
         """What is true at a second."""
         things = []
         for lane in LANES:
-            for visit in self._lane_visits(lane, int((t_seconds - _lane_phase(lane)) // LANE_SLOT_SECONDS)):
-                x = _place(visit, t_seconds)
+            for visit in self._lane_visits(lane, find_slot(lane, t_seconds)):
+                x = visit.find_x(t_seconds)
                 if x is not None and 0 <= x < WIDTH:
                     things.append(visit.seen_at(x))
         return State(
@@ -140,9 +109,8 @@ class Scene:
     def visits(self, since: float, until: float) -> Iterator[Visit]:
         """Every visit whose stay touches `[since, until]` (seconds), lane by lane."""
         for lane in LANES:
-            first = int((since - _lane_phase(lane)) // LANE_SLOT_SECONDS)
-            last = int((until - _lane_phase(lane)) // LANE_SLOT_SECONDS)
-            found = (visit for slot in range(first, last + 1) for visit in self._lane_visits(lane, slot))
+            slots = range(find_slot(lane, since), find_slot(lane, until) + 1)
+            found = (visit for slot in slots for visit in self._lane_visits(lane, slot))
             for visit in dict.fromkeys(found):
                 if visit.start <= until and visit.end >= since:
                     yield visit
@@ -220,13 +188,12 @@ class Scene:
         busy = self._activity(slot * LANE_SLOT_SECONDS)
         first = slot // STORY_SLOTS * STORY_SLOTS
         if _uniform(self.seed, _PURPOSES["story"] + 10 * lane, first) < 0.4 * self._activity(first * LANE_SLOT_SECONDS):
-            return _make_story(self.seed, lane, first)
-        visit = _make_visit(self.seed, lane, slot, busy)
+            return make_story(self.seed, lane, first)
+        visit = make_visit(self.seed, lane, slot, busy)
         return () if visit is None else (visit,)
 
     def _story(self, visit: Visit) -> tuple[Visit, ...]:
-        slot = int((visit.start - _lane_phase(visit.lane)) // LANE_SLOT_SECONDS)
-        return self._lane_visits(visit.lane, slot)
+        return self._lane_visits(visit.lane, find_slot(visit.lane, visit.start))
 
 
 def _read_start(url: str, text: str) -> int:
@@ -257,95 +224,3 @@ def _device_words(state: State) -> dict[str, str]:
 @functools.lru_cache(maxsize=8192)
 def _uniform(seed: int, purpose: int, slot: int) -> float:
     return float(np.random.default_rng([seed, purpose, slot + 2**31]).random())
-
-
-def _lane_phase(lane: int) -> float:
-    return LANE_SLOT_SECONDS * lane / 3
-
-
-def _pick(names: tuple[str, ...], rng: np.random.Generator) -> str:
-    return names[int(rng.integers(len(names)))]
-
-
-def _extra(kind: str, rng: np.random.Generator) -> str:
-    return "" if kind != "person" or rng.random() < 0.4 else _pick(EXTRAS, rng)
-
-
-@functools.lru_cache(maxsize=8192)
-def _look(seed: int, lane: int, slot: int) -> tuple[str, str]:
-    """Kind and colour of what would come in a slot if nothing were repeated."""
-    rng = np.random.default_rng([seed, lane, slot + 2**31, 7])
-    return _pick(VISITORS, rng), _pick(tuple(COLOURS), rng)
-
-
-@functools.lru_cache(maxsize=8192)
-def _make_visit(seed: int, lane: int, slot: int, busy: float) -> Visit | None:
-    rng = np.random.default_rng([seed, lane, slot + 2**31])
-    if rng.random() >= busy:
-        return None
-    kind, colour = _look(seed, lane, slot)
-    if rng.random() < 0.3:  # like something that came to this lane before, in another colour or in the same
-        kind, same = _look(seed, lane, slot - int(rng.integers(1, 30)))
-        colour = same if rng.random() < 0.5 else colour
-    target = CELL_WIDTH * (rng.integers(4) + 0.5) + rng.uniform(-14, 14)
-    start = slot * LANE_SLOT_SECONDS + _lane_phase(lane) + rng.uniform(1, 12)
-    from_left, to_left = bool(rng.random() < 0.5), bool(rng.random() < 0.5)
-    arrive = start + _way(target, from_left)
-    depart = arrive + rng.uniform(6, 30)
-    return _stay(kind, colour, _extra(kind, rng), lane, target, from_left, to_left, arrive, depart)
-
-
-@functools.lru_cache(maxsize=1024)
-def _make_story(seed: int, lane: int, first: int) -> tuple[Visit, ...]:
-    """A person who leaves something behind, the thing, and another who takes it minutes later."""
-    rng = np.random.default_rng([seed, lane, first + 2**31, 8])
-    colours = rng.permutation(list(COLOURS))
-    kind, of_leaver, of_taker = _pick(BELONGINGS, rng), str(colours[0]), str(colours[1])
-    of_thing = _pick(tuple(COLOURS), rng)
-    target = CELL_WIDTH * (rng.integers(1, 3) + 0.5) + rng.uniform(-14, 14)
-    begin = first * LANE_SLOT_SECONDS + _lane_phase(lane)
-    from_left, to_left = bool(rng.random() < 0.5), bool(rng.random() < 0.5)
-    arrive = begin + 8 + rng.uniform(0, 10)
-    taken = begin + rng.uniform(120, 290)  # all are gone by the end, at most six seconds later
-    at_left, at_right = target - CELL_WIDTH, target + CELL_WIDTH
-    leaver_x, taker_x = (at_left if from_left else at_right), (at_left if to_left else at_right)
-    extras = _extra("person", rng), _extra("person", rng)
-    leaver = _stay(
-        "person", of_leaver, extras[0], lane, leaver_x, from_left, from_left, arrive, arrive + rng.uniform(5, 14)
-    )
-    taker = _stay("person", of_taker, extras[1], lane, taker_x, to_left, to_left, taken - rng.uniform(4, 10), taken)
-    thing = _stay(kind, of_thing, "", lane, target, from_left, to_left, arrive, taken)
-    return leaver, thing._replace(left_by=leaver.name, taken_by=taker.name), taker
-
-
-def _way(target: float, left: bool) -> float:
-    """Seconds from outside the picture to a place in it, or back."""
-    return (target + _OUTSIDE_PIXELS if left else WIDTH + _OUTSIDE_PIXELS - target) / SPEED_PIXELS_PER_SECOND
-
-
-def _stay(
-    kind: str,
-    colour: str,
-    extra: str,
-    lane: int,
-    target: float,
-    from_left: bool,
-    to_left: bool,
-    arrive: float,
-    depart: float,
-) -> Visit:
-    start, end = arrive - _way(target, from_left), depart + _way(target, to_left)
-    return Visit(kind, colour, extra, lane, target, from_left, to_left, start, arrive, depart, end)
-
-
-def _place(visit: Visit, t: float) -> float | None:
-    """The centre's x at a second, or None before and after the stay."""
-    if not visit.start <= t <= visit.end:
-        return None
-    if t < visit.arrive:
-        away, left = (visit.arrive - t) * SPEED_PIXELS_PER_SECOND, visit.from_left
-    elif t > visit.depart:
-        away, left = (t - visit.depart) * SPEED_PIXELS_PER_SECOND, visit.to_left
-    else:
-        return visit.target_x
-    return visit.target_x - away if left else visit.target_x + away

@@ -33,6 +33,21 @@ def plural(kind: str) -> str:
     return {"person": "people", "box": "boxes"}.get(kind, f"{kind}s")
 
 
+class Look(NamedTuple):
+    """Colour and kind: by these a thing is known again."""
+
+    colour: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.colour} {self.kind}"
+
+    @property
+    def with_article(self) -> str:
+        """`a red car`, `an orange car`."""
+        return f"{'an' if self.colour == 'orange' else 'a'} {self}"
+
+
 class Thing(NamedTuple):
     """Something that stands in the yard; `x` is its centre in pixels, `lane` 1 (far) to 3 (near)."""
 
@@ -43,6 +58,11 @@ class Thing(NamedTuple):
     extra: str = ""  # what a person has besides: one of `EXTRAS`, or nothing
     left_by: str = ""  # who brought a bag or a box, and who will take it: "red person"
     taken_by: str = ""
+
+    @property
+    def look(self) -> Look:
+        """What it is known by."""
+        return Look(self.colour, self.kind)
 
     @property
     def cell(self) -> int:
@@ -60,7 +80,7 @@ class Thing(NamedTuple):
         return not 30 <= self.x <= WIDTH - 30
 
     def __str__(self) -> str:
-        return f"{'an' if self.colour == 'orange' else 'a'} {self.colour} {self.kind}"
+        return self.look.with_article
 
 
 class State(NamedTuple):

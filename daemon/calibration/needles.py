@@ -15,10 +15,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from torch import Tensor
 
-from ...yard import kinds as quiz
-from ...yard.kinds import Question
+from ...yard.asker import Asker
+from ...yard.kinds import QUESTION_KINDS
 from ...yard.moment import Moment, gated_moments
 from ...yard.paint import paint
+from ...yard.question import Question
 from ...yard.scene import Scene
 from ...yard.state import SECOND_NS
 from ..model.video_lm import VideoLM
@@ -109,7 +110,8 @@ class SceneNeedles:
     def _haystack(self, model: VideoLM, seed: int, kinds: Sequence[str]) -> Haystack:
         moments = gated_moments(Scene(seed=seed, busy=0.2), self.seconds)[: self.blocks]
         rng, noise = np.random.default_rng([seed, 9]), np.random.default_rng([seed, 10])
-        asked = [quiz.ask(kind, moments, rng) for kind in kinds for _ in range(self.each)]
+        asker = Asker(moments, rng)
+        asked = [QUESTION_KINDS[kind].draw(asker) for kind in kinds for _ in range(self.each)]
         needles = [Needle(q.kind, q.text, sought(q)) for q in asked if q is not None and q.proof]
         return Haystack(len(moments), scene_inputs(model, moments, seed, noise), needles)
 
