@@ -139,12 +139,12 @@ class PastDay:
     def _read(self) -> tuple[set[str], list[int]]:
         """Which codecs its blocks have, every one of which is unpacked, and their ids."""
         partition = Partition(self.folder, MemoryConfig().map_bytes)
-        scales, ids, codecs = partition.scales(), partition.ids(), set()
+        scales, ids, codecs = partition.blocks.scales(), partition.blocks.ids(), set()
         for block_id in ids:
-            record = read_record(partition.record(block_id), self._fingerprint, f"block {block_id}", scales.get)
+            record = read_record(partition.blocks.record(block_id), self._fingerprint, f"block {block_id}", scales.get)
             record.unpack()
             codecs.add(record.codec.name)
-        partition.close()
+        partition.file.close()
         return codecs, ids
 
 

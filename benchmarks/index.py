@@ -35,7 +35,7 @@ from torch import Tensor
 from wheels import FOLDER
 
 from longwatch.memory.block import BlockInfo
-from longwatch.memory.partition import Stamp
+from longwatch.memory.partition import PartitionVersion
 from longwatch.retrieval.heads import RetrievalHeads
 from longwatch.retrieval.index.day import Day
 from longwatch.retrieval.index.dayfile import pack_day, read_day
@@ -116,7 +116,7 @@ class Bench:
         blocks, per_day = len(self.memory.keys), self.memory.per_day
         for first in range(0, blocks - per_day, per_day):
             self.files.append(self.folder / str(first // per_day))
-            content = pack_day(self.day(first, first + per_day).sealed(), Stamp(1, 1, 1, 1))
+            content = pack_day(self.day(first, first + per_day).sealed(), PartitionVersion(1, 1, 1, 1))
             with self.files[-1].open("wb") as file:
                 file.writelines(content)
             told(first + per_day)
@@ -126,7 +126,7 @@ class Bench:
         retriever = self.retriever()
         began = time.perf_counter()
         for file in self.files:
-            retriever.index.take(read_day(file, Stamp(1, 1, 1, 1), self.shapes))
+            retriever.index.take(read_day(file, PartitionVersion(1, 1, 1, 1), self.shapes))
         seconds = time.perf_counter() - began
         blocks = len(self.memory.keys)
         retriever.index.take(self.day(blocks - self.memory.per_day, blocks))

@@ -15,8 +15,10 @@ import crc32c
 from longwatch.clients import Client
 from longwatch.daemon.protocol import Event, StatusReply
 from longwatch.memory.block import BlockInfo
+from longwatch.memory.dayname import day_of
 from longwatch.memory.errors import StorageError
-from longwatch.memory.folder import day_files, day_of, take_folder
+from longwatch.memory.folder import day_files
+from longwatch.memory.folderlock import take_folder
 from longwatch.memory.partition import Partition
 from longwatch.memory.record import read_record
 from longwatch.memory.settings import MemoryConfig
@@ -225,11 +227,12 @@ def read_blocks(day: Path, fingerprint: bytes, known: Callable[[int], bool] = la
         known: whether a block has been unpacked before, and need not be again.
     """
     partition, found = Partition(day, MemoryConfig().map_bytes), {}
-    signatures = {info.block_id: vectors for info, vectors in partition.signatures(lambda block_id, exc: None)}
-    scales = partition.scales()
-    for block_id in partition.ids():
+    blocks = partition.blocks
+    signatures = {info.block_id: vectors for info, vectors in blocks.signatures(lambda block_id, exc: None)}
+    scales = blocks.scales()
+    for block_id in blocks.ids():
         try:
-            record, picture, info = (read(block_id) for read in (partition.record, partition.picture, partition.info))
+            record, picture, info = (read(block_id) for read in (blocks.record, blocks.picture, blocks.info))
             opened = read_record(record, fingerprint, f"block {block_id}", scales.get)
             if not known(block_id):
                 opened.unpack()
@@ -240,5 +243,5 @@ def read_blocks(day: Path, fingerprint: bytes, known: Callable[[int], bool] = la
         for value in values:
             digest = crc32c.crc32c(value, digest)
         found[block_id] = Found(info, digest, opened.codec.name)
-    partition.close()
+    partition.file.close()
     return found

@@ -278,10 +278,10 @@ class Judge:
     def _judge_index(self, day: Partition) -> Iterator[tuple[str, str]]:
         if day.index_file.exists():
             with contextlib.suppress(UnfitIndexFile):
-                ids = sorted(int(i) for i in read_day(day.index_file, day.stamp, self._shapes).blocks["block_id"])
-                if ids != day.ids():
+                ids = sorted(int(i) for i in read_day(day.index_file, day.version, self._shapes).blocks["block_id"])
+                if ids != day.blocks.ids():
                     yield "index", f"{day.index_file} is taken, and names other blocks than the day has"
-        day.close()
+        day.file.close()
 
 
 def _names(keys: Any) -> str:

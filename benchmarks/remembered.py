@@ -20,9 +20,11 @@ from transformers.cache_utils import QuantoQuantizedLayer
 
 from longwatch.memory.block import Block
 from longwatch.memory.codec.registry import CODECS
+from longwatch.memory.fading import fade_day
 from longwatch.memory.settings import FadeStep, MemoryConfig
 from longwatch.memory.store import Store
-from longwatch.memory.tiers import SCALED_ON, Tiers
+from longwatch.memory.streamscales import SCALED_ON
+from longwatch.memory.tiers import Tiers
 from longwatch.yard.asker import Asker
 from longwatch.yard.kinds import QUESTION_KINDS, agrees
 
@@ -105,10 +107,13 @@ def remembering(name: str, dtype: torch.dtype, text_tokens: int) -> Iterator[tup
             store.flush(timeout_seconds=300)
             if step is not None:
                 for day in store.partitions("it"):
-                    tiers.fade("it", day, step, rest=lambda: None)
+                    fade_day(tiers, "it", day, step, on_block=lambda: None)
             ids = [block.block_id for block in blocks][SCALED_ON:]
-            scales = sum(2 * len(s.packed) for day in store.partitions("it") for s in day.scales().values())
-            took = Taken(sum(len(store.record("it", i)) for i in ids) + scales, len(ids) * 2 * blocks[0].keys.numel())
+            scales = sum(2 * len(s.packed) for day in store.partitions("it") for s in day.blocks.scales().values())
+            took = Taken(
+                sum(len(store.blocks_with("it", i).record(i)) for i in ids) + scales,
+                len(ids) * 2 * blocks[0].keys.numel(),
+            )
             return [tiers.fetch("it", [block.block_id])[0] for block in blocks], took
 
         try:

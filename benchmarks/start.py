@@ -36,8 +36,8 @@ from longwatch.daemon.stream.signatures import Signatures
 from longwatch.demo.process import free_ports, running_daemon
 from longwatch.memory.block import Block, BlockInfo
 from longwatch.memory.codec.registry import CODECS
-from longwatch.memory.partition import Entry
 from longwatch.memory.record import write_record
+from longwatch.memory.rows import Entry
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers

@@ -41,12 +41,12 @@ from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Block, BlockInfo
 from longwatch.memory.codec.registry import CODECS
-from longwatch.memory.partition import Entry
 from longwatch.memory.record import write_record
+from longwatch.memory.rows import Entry
 from longwatch.memory.scales import Scales
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
-from longwatch.memory.tiers import SCALED_ON
+from longwatch.memory.streamscales import SCALED_ON
 from longwatch.retrieval.signature import SignatureLayout
 from longwatch.yard.clip import write_clip
 from longwatch.yard.scene import Scene

@@ -22,7 +22,8 @@ from rich.progress import Progress
 from ..memory.book import FOLDER, Book
 from ..memory.errors import StorageError
 from ..memory.examine import examine, ids_twice
-from ..memory.folder import broken_files, day_files, is_there, stream_folders, take_folder
+from ..memory.folder import broken_files, day_files, is_there, stream_folders
+from ..memory.folderlock import take_folder
 from ..memory.pages import check_pages
 from ..retrieval.errors import RetrievalError
 from .config import DaemonConfig, load_config

@@ -131,7 +131,7 @@ class Engine:
     def supervise(self) -> None:
         """Starts again whatever has died."""
         dead = [s for s in self._streams.values() if not s.alive]
-        if self._tiers.store.supervise():
+        if self._tiers.store.writer.supervise():
             self.restarts += 1
             _log.error("the store's writer died; it is started again, and what it was writing is written again")
         if dead or not self.alive or not self._figures.alive or not self._housekeeping.alive:
@@ -240,14 +240,14 @@ class Engine:
         stream = self._streams.get(name)
         if stream is None and name not in store.remembered():
             raise StreamUnknown(self._no_stream(name))
-        erasure = store.promise(name, request.since_ns, request.until_ns)
+        erasure = store.eraser.promise(name, request.since_ns, request.until_ns)
         try:
             if stream is not None:
                 infos = stream.retriever.index.infos(Span(request.since_ns, request.until_ns))
                 stream.forget_on_the_way(erasure.since_ns, erasure.until_ns)
                 self._forget(name, [info.block_id for info in infos if info.block_id <= erasure.last_id])
         except BaseException:
-            store.release(erasure)  # the promise is kept all the same
+            store.eraser.release(erasure)  # the promise is kept all the same
             raise
         return erasure
 
@@ -277,7 +277,7 @@ class Engine:
             ram_bytes=tiers.ram_bytes,
             ram_blocks=tiers.ram_blocks,
             disk_bytes=store.disk_bytes,
-            queued_blocks=self._tiers.store.queued_blocks,
+            queued_blocks=self._tiers.store.writer.queue_size.blocks,
             damaged_blocks=tiers.damaged,
             process_bytes=process_bytes,
             store_error=self._tiers.store.error,

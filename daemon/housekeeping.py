@@ -8,7 +8,7 @@ from shutil import disk_usage
 
 from ..memory.book import Erasure
 from ..memory.errors import StorageError
-from ..memory.fading import Fader
+from ..memory.fader import Fader
 from ..memory.retention import Dropping, Retention, days_to_fade
 from ..memory.retentionclock import RetentionClock
 from ..memory.settings import FadeStep, MemoryConfig
@@ -81,7 +81,7 @@ class Housekeeping:
         with self._fading:
             self._fader.stop()  # and it does not begin again while something is promised
         try:
-            gone = self._tiers.store.carry_out(erasure)
+            gone = self._tiers.store.eraser.carry_out(erasure)
         except StorageError as exc:
             log.error("not forgotten yet; it is hidden, and tried again", error=str(exc))
             raise
@@ -100,11 +100,12 @@ class Housekeeping:
             self._stopping.wait(_EVERY_SECONDS)
 
     def _erase_rest(self) -> None:
-        if not self._tiers.store.promised:
+        if not self._tiers.store.eraser.pending:
             return
         with self._fading:
             self._fader.stop()
-        gone, error = self._tiers.store.carry_out_rest()
+        eraser = self._tiers.store.eraser
+        gone, error = eraser.carry_out_rest(), eraser.error
         for stream, ids in gone.items():
             _log.info("forgotten", stream=stream, blocks=len(ids))
             self._on_gone(stream, ids)
@@ -147,7 +148,7 @@ class Housekeeping:
             return
         due = days_to_fade(store.days(), now_ns=self._clock.now_ns, fade=self._config.fade)
         with self._fading:
-            if not store.promised and not self._stopping.is_set():
+            if not store.eraser.pending and not self._stopping.is_set():
                 self._fader.fade(due)
 
     def _tell_faded(self, stream: str, day: str, step: FadeStep, error: str) -> None:

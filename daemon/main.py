@@ -90,8 +90,8 @@ def serve(config: DaemonConfig, stopping: Stopping) -> None:
         _log.info("stopped before all was measured; the next start begins anew")
     finally:
         store.close()
-    if store.lost_blocks:
-        _log.warning("stopped; all other blocks are durable", lost=store.lost_blocks)
+    if store.writer.lost_blocks:
+        _log.warning("stopped; all other blocks are durable", lost=store.writer.lost_blocks)
     else:
         _log.info("stopped, all blocks durable")
 

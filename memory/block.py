@@ -19,11 +19,11 @@ class Geometry(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where the tokens of a thinned block stand among those that a whole one would have.
+    """Where the tokens of a thinned block stand among those of the whole block.
 
     Attributes:
         kept: rising, one for each of its tokens.
-        of: tokens of the whole block; laid out, the thinned one takes as many positions.
+        of: tokens of the whole block. In a context the thinned one takes as many positions.
     """
 
     kept: tuple[int, ...]
@@ -31,7 +31,7 @@ class Places(NamedTuple):
 
 
 class BlockInfo(NamedTuple):
-    """All that is known of a block without reading its keys and values."""
+    """Everything that is known about a block without reading its keys and values."""
 
     block_id: int
     start_ns: int
@@ -66,7 +66,7 @@ class Block:
 
     @classmethod
     def bare(cls, info: BlockInfo, keys: Tensor, values: Tensor, places: Places | None = None) -> Block:
-        """One without signature and picture."""
+        """A block without signature and picture."""
         return cls(
             block_id=info.block_id,
             start_ns=info.start_ns,
@@ -79,7 +79,7 @@ class Block:
         )
 
     def only(self, tokens: Sequence[int]) -> Block:
-        """The block with these of its tokens, in rising order; the others are left out."""
+        """The block with only these of its tokens, in rising order."""
         places = self.places or Places(tuple(range(self.keys.shape[2])), self.keys.shape[2])
         return replace(
             self,

@@ -1,8 +1,8 @@
-"""`Book`: what a store must remember beside its blocks, in a small LMDB file of its own.
+"""`Book`: what a store must remember besides its blocks, in a small LMDB file of its own.
 
-It lies in `store.book/`; a name with a dot can never be a stream's. Every write is one durable transaction. Day files
-come and go, so what has to outlive them stands here: which ids were given, what is still to be erased, when a day was
-last written to, which streams were added. Knows nothing of blocks.
+It lies in `store.book/`, a name that no stream can have, because of the dot. Every write is one durable transaction.
+Days' files come and go, so what must outlive them stands here: which ids were given, what is still to be erased, when a
+day was last written to, which streams were added. Knows nothing of blocks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Erasure(NamedTuple):
     Attributes:
         number: names it in the book.
         since_ns, until_ns: blocks that touch this time, its ends included.
-        last_id: of blocks that came later, none is meant.
+        last_id: the newest id when it was promised; later blocks are not meant.
     """
 
     number: int
@@ -53,8 +53,8 @@ class Book:
 
     Attributes:
         set_aside: why the file was put out of the way and begun again, empty where it was not.
-        begun_ns: with `set_aside`, a time after all that the lost file can have known.
-        is_new: nothing was written in it before.
+        begun_ns: with `set_aside`, a time after everything that the lost file can have known.
+        is_new: nothing was ever written in it.
 
     Raises:
         StoreUnreadable: the file is there but cannot be read now.
@@ -85,20 +85,20 @@ class Book:
             data.unlink(missing_ok=True)  # half of it, where the disk is full
 
     def last_id(self, stream: str) -> int:
-        """No id of the stream above this was ever given."""
+        """The mark: no higher id of the stream was ever given."""
         return self._number("ids", stream.encode())
 
     def raise_last_id(self, stream: str, block_id: int) -> None:
-        """Ids up to this one may be given from now on. Never lowers it."""
+        """Raises the mark: ids up to this one may be given. Never lowers it."""
         self._raise("ids", {stream.encode(): block_id})
 
     def settle_last_id(self, stream: str, block_id: int) -> None:
-        """Gives back what was reserved above the last id that was given; only for who holds the reservation."""
+        """Lowers the mark to the last id that was really given. Only whoever raised it may do so."""
         with self._write() as txn:
             txn.put(stream.encode(), _NUMBER.pack(block_id), db=self._tables["ids"])
 
     def seen_ns(self, stream: str) -> int:
-        """The newest time of a block that was erased or dropped, 0 where none was: a recording goes on behind it."""
+        """The newest time of a block that was erased, 0 where none was: a recording is read from there on."""
         return self._number("seen", stream.encode())
 
     def note_seen(self, stream: str, time_ns: int) -> None:
@@ -106,7 +106,7 @@ class Book:
         self._raise("seen", {stream.encode(): time_ns})
 
     def forget_seen(self, stream: str) -> None:
-        """From now on the stream is read from something else, of which nothing was erased yet."""
+        """Forgets that: from now on the stream is read from something else, and nothing of that was erased yet."""
         with self._write() as txn:
             txn.delete(stream.encode(), db=self._tables["seen"])
 
@@ -118,7 +118,7 @@ class Book:
         ]
 
     def add_erasure(self, stream: str, since_ns: int, until_ns: int, last_id: int) -> Erasure:
-        """Notes that blocks are to be erased; on return no crash can bring them back."""
+        """Notes that blocks are to be erased. On return no crash can bring them back."""
         value = _SPAN.pack(since_ns, until_ns, last_id) + stream.encode()
         with self._write() as txn, txn.cursor(db=self._tables["erasures"]) as cursor:
             number = _NUMBER.unpack(cursor.key())[0] + 1 if cursor.last() else 1
@@ -131,7 +131,7 @@ class Book:
             txn.delete(_NUMBER.pack(erasure.number), db=self._tables["erasures"])
 
     def stored_ns(self) -> dict[tuple[str, str], int]:
-        """When something was last written to each (stream, day), by the clock of then."""
+        """When something was last written to each (stream, day), by the clock of that time."""
         rows = [(key.decode().split("/"), value) for key, value in self._rows("stored")]
         return {(stream, day): _NUMBER.unpack(value)[0] for (stream, day), value in rows}
 
@@ -145,25 +145,25 @@ class Book:
             txn.delete(f"{stream}/{day}".encode(), db=self._tables["stored"])
 
     def streams(self) -> dict[str, bytes]:
-        """Streams that were added while running, each with what was kept of it."""
+        """Streams that were added while running, each with what was kept about it."""
         return {key.decode(): value for key, value in self._rows("streams")}
 
     def keep_stream(self, name: str, value: bytes) -> None:
-        """Keeps a stream, or changes what is kept of it."""
+        """Keeps a stream, or changes what is kept about it."""
         with self._write() as txn:
             txn.put(name.encode(), value, db=self._tables["streams"])
 
     def drop_stream(self, name: str) -> None:
-        """Keeps a stream no more; its blocks and ids stay."""
+        """Stops keeping a stream; its blocks and ids stay."""
         with self._write() as txn:
             txn.delete(name.encode(), db=self._tables["streams"])
 
     def note(self, stream: str, about: str) -> bytes:
-        """What was noted of a stream, empty where nothing was."""
+        """What was noted about a stream, empty where nothing was."""
         return self._get("notes", f"{stream}/{about}".encode())
 
     def keep_note(self, stream: str, about: str, value: bytes) -> None:
-        """Notes something of a stream, whoever may watch it."""
+        """Notes something about a stream, whether it is watched or not."""
         with self._write() as txn:
             txn.put(f"{stream}/{about}".encode(), value, db=self._tables["notes"])
 
@@ -199,7 +199,7 @@ class Book:
 
     @contextmanager
     def _read(self) -> Iterator[lmdb.Transaction | None]:
-        """None while there was no room to make the file: then nothing was ever noted."""
+        """A transaction; None where the file could not be made yet, so that nothing was ever noted."""
         with self._lock:
             if self._env is None and self.is_new:
                 yield None

@@ -1,24 +1,24 @@
-"""`Days`: every day of every stream that is on disk. Who walks them walks a copy, so any thread may add and drop."""
+"""`Days`: every day of every stream that is on disk. Its lists are copies, so any thread may add and drop days."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
 
-from .errors import BrokenFile, StorageError
+from .errors import BlockNotFound, BrokenFile, StorageError
 from .folder import day_files, delete_leftovers, set_aside, stream_folders
-from .opendays import OpenDays
+from .mappedfiles import MappedFiles
 from .partition import Partition
 
 _OPEN_AT_ONCE = 16
 
 
 class Days:
-    """Finds what is in a store's folder. Thread-safe.
+    """Finds the days in a store's folder. Thread-safe.
 
     Attributes:
         broken: days whose file is proven to be broken and was set aside, and why.
-        left: why something of a day that is gone could not be deleted when it was last tried, empty where all was.
+        left: why files of days that are gone could not be deleted at the last attempt, empty where none is left.
 
     Raises:
         StoreUnreadable: a file or folder cannot be read now.
@@ -28,7 +28,7 @@ class Days:
 
     def __init__(self, folder: Path, map_bytes: int) -> None:
         self._folder, self._map_bytes = folder, map_bytes
-        self._open = OpenDays(_OPEN_AT_ONCE)
+        self._open = MappedFiles(_OPEN_AT_ONCE)
         self._lock = threading.Lock()  # over the dictionaries, and never held while a disk works
         self._deleting = threading.Lock()
         self._days: dict[str, dict[str, Partition]] = {}
@@ -53,20 +53,35 @@ class Days:
             return [partition for _, partition in sorted(self._days.get(stream, {}).items())]
 
     def all(self) -> list[tuple[str, str, Partition]]:
-        """Stream, name and files of every day."""
+        """Every day, with its stream and its name."""
         with self._lock:
-            return [(stream, day, files) for stream, days in self._days.items() for day, files in days.items()]
+            return [(stream, day, part) for stream, days in self._days.items() for day, part in days.items()]
 
     def find(self, stream: str, day: str) -> Partition | None:
-        """A day, or None where there is none, or none any more."""
+        """A day, None where there is none."""
         with self._lock:
             return self._days.get(stream, {}).get(day)
 
+    def holding(self, stream: str, block_id: int) -> Partition:
+        """The day that holds a block.
+
+        Raises:
+            BlockNotFound: none does.
+        """
+        for partition in self.of(stream):
+            if partition.first_id <= block_id <= partition.last_id:  # days may overlap: a clock can be set back
+                try:
+                    partition.blocks.info(block_id)
+                except BlockNotFound:
+                    continue
+                return partition
+        raise BlockNotFound(f"stream {stream} has no block {block_id}")
+
     def make(self, stream: str, day: str) -> Partition:
-        """A day to write to, there already or not."""
+        """A day to write to. It is made where it is not there."""
         with self._lock:
             days = self._days.setdefault(stream, {})
-            if day not in days or days[day].is_gone:
+            if day not in days or days[day].file.is_gone:
                 days[day] = self._partition(self._folder / stream / day)
             return days[day]
 
@@ -80,15 +95,15 @@ class Days:
         if partition is None:
             return []
         with partition.alone():
-            if partition.is_gone:
+            if partition.file.is_gone:
                 return []
             try:
-                ids = partition.ids()
+                ids = partition.blocks.ids()
             except StorageError:  # it cannot be read, but it can be deleted
                 ids = []
             partition.put_away()
             with self._lock:
-                if self._days[stream].get(day) is partition:  # and not begun anew
+                if self._days[stream].get(day) is partition:  # and not a new one of the same name
                     del self._days[stream][day]
         return ids
 
@@ -102,7 +117,7 @@ class Days:
             delete_leftovers(self._folder, stream, lambda day: self.find(stream, day) is not None)
 
     def delete_all_leftovers(self) -> None:
-        """The same for all streams; what cannot be deleted is told by `left`."""
+        """The same for all streams. Sets `left`."""
         left: list[str] = []
         for stream in stream_folders(self._folder):
             try:
@@ -114,7 +129,7 @@ class Days:
     def close(self) -> None:
         """Unmaps all files."""
         for _, _, partition in self.all():
-            partition.close()
+            partition.file.close()
 
     def _partition(self, folder: Path) -> Partition:
-        return Partition(folder, self._map_bytes, self._open.opened)
+        return Partition(folder, self._map_bytes, self._open.note)

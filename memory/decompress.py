@@ -1,4 +1,4 @@
-"""`decompress`: zstd with a limit that is known before room is made. Else some kilobytes may become gigabytes."""
+"""`decompress`: zstd with a limit that is checked before memory is taken. Else kilobytes could become gigabytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LARGEST_WINDOW = 1 << 27
 
 
 def check_values(count: int, what: str) -> None:
-    """Refuses a shape that no model has, before room is made for it.
+    """Refuses a shape that no model has, before memory is taken for it.
 
     Raises:
         CorruptBlock: it has more values than a block can have.

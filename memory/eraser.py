@@ -1,9 +1,12 @@
-"""`Eraser`: what is to be forgotten is gone from every file, whatever comes in between.
+"""`Eraser`: takes what is to be forgotten out of every file, whatever fails or dies on the way.
 
-promise ─ into the book ─┐            a crash after this point changes nothing
-carry out: hide ─ out of the queue, and not found on disk any more; the index files that hold it go
-           erase ─ days that held nothing else are deleted, others written anew; files set aside go too
-           ─ out of the book
+    promise    it is written into the book. From here on a crash changes nothing: the next start carries it out
+    hide       the blocks leave the queue and are not found on disk any more; index files that hold them are deleted
+    erase      days that hold nothing else are deleted, others are rewritten; files that were set aside go too
+    done       it is crossed out of the book
+
+Hiding comes before erasing, of all days. Rewriting takes minutes and may fail for want of room; what was forgotten must
+not be seen in the meantime. For the same reason a start hides what is pending before anybody looks.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ import threading
 from pathlib import Path
 
 from .book import Book, Erasure
+from .dayname import day_span, unread_span
 from .days import Days
 from .errors import BlockNotFound, StorageError, StoreUnwritable
-from .folder import broken_files, day_span, sync_folder, unread_span
+from .folder import broken_files, sync_folder
 from .ids import Ids
 from .partition import Partition
 from .writer import Writer
@@ -30,15 +34,15 @@ class Eraser:
     """Thread-safe; one erasure is carried out at a time.
 
     Attributes:
-        error: why something of the rest could not be carried out when it was last tried, empty where all was.
+        error: why something pending could not be carried out at the last attempt, empty where everything was.
     """
 
     def __init__(self, folder: Path, days: Days, writer: Writer, ids: Ids, book: Book) -> None:
         self._folder, self._days, self._writer, self._ids, self._book = folder, days, writer, ids, book
         self._pending = {erasure.number: erasure for erasure in book.erasures()}
-        self._erased: dict[int, set[int]] = {}  # by each erasure, in this life of the store
-        self._in_hand: set[int] = set()  # somebody will carry these out, or is about it
-        self._owed: dict[_Span, set[int]] = {}  # what went later than it was asked for, for who asks again
+        self._erased: dict[int, set[int]] = {}  # by each erasure, since the store was opened
+        self._in_hand: set[int] = set()  # somebody carries these out, or is going to
+        self._owed: dict[_Span, set[int]] = {}  # erased after the request for it had failed: counted if it is repeated
         self.error = ""
         self._lock = threading.Lock()  # over the dictionaries
         self._working = threading.Lock()
@@ -50,7 +54,7 @@ class Eraser:
             return list(self._pending.values())
 
     def promise(self, stream: str, since_ns: int | None, until_ns: int | None) -> Erasure:
-        """Notes for good that all blocks so far that touch a time are to be erased; None is open.
+        """Notes for good that all blocks so far that touch a time are to be erased. None means an open end.
 
         Raises:
             StoreUnwritable: it could not be noted; nothing is forgotten.
@@ -63,7 +67,7 @@ class Eraser:
             self._pending[erasure.number] = erasure
             self._in_hand.add(erasure.number)
             self._erased[erasure.number] = self._owed.pop(_span(erasure), set())
-            for old in same:  # it was tried before: what that erased counts, and the newer does the rest
+            for old in same:  # an earlier attempt: what it erased counts, and the new one does the rest
                 self._erased[erasure.number] |= self._erased.pop(old.number, set())
                 del self._pending[old.number]
         for old in same:
@@ -71,15 +75,18 @@ class Eraser:
         return erasure
 
     def hide(self) -> None:
-        """At the start, before anybody looks: whatever is to be erased is not found."""
+        """Makes sure that nothing pending is found. For the start, before anybody looks."""
         for erasure in self.pending:
             self._hide(erasure)
 
     def carry_out(self, erasure: Erasure) -> list[int]:
-        """Erases what was promised. Returns the ids of all blocks that are gone by it, earlier attempts' too.
+        """Erases what was promised. Takes as long as rewriting its days.
+
+        Returns:
+            the ids of all blocks that it erased, at earlier attempts too.
 
         Raises:
-            StorageError: not all could be erased; nothing of it is found any more, and it stays in the book.
+            StorageError: not everything could be erased. None of it is found any more, and it is tried again.
         """
         with self._working:
             try:
@@ -96,12 +103,12 @@ class Eraser:
                 return sorted(self._erased.pop(erasure.number, set()))
 
     def release(self, erasure: Erasure) -> None:
-        """Whoever was to carry it out cannot: it belongs to the rest."""
+        """Whoever promised it does not carry it out: `carry_out_rest` does."""
         with self._lock:
             self._in_hand.discard(erasure.number)
 
     def close(self) -> bool:
-        """Waits a while for an erasure under way, and begins no more; the next life goes on with what is left.
+        """Waits up to a minute for an erasure under way, and begins no more. The next start carries out the rest.
 
         Returns:
             whether nothing is under way any more.
@@ -109,7 +116,7 @@ class Eraser:
         return self._working.acquire(timeout=_CLOSE_SECONDS)
 
     def carry_out_rest(self) -> dict[str, list[int]]:
-        """Tries again whatever failed before. Returns the ids that are gone now, by stream; `error` tells the rest."""
+        """Tries again whatever failed before. Returns the ids that are gone now, by stream. Sets `error`."""
         gone: dict[str, list[int]] = {}
         self.error = ""
         for erasure in self.pending:
@@ -133,7 +140,7 @@ class Eraser:
             partition = self._days.find(erasure.stream, day)
             try:
                 if partition is not None:
-                    with contextlib.suppress(BlockNotFound):  # the day was dropped meanwhile
+                    with contextlib.suppress(BlockNotFound):  # the day was just dropped
                         self._erase(erasure.stream, partition, ids)
             except StorageError as exc:  # the other days are erased all the same
                 failed.append(exc)
@@ -147,13 +154,16 @@ class Eraser:
 
     def _erase(self, stream: str, partition: Partition, ids: set[int]) -> None:
         with partition.alone():
-            if ids.issuperset(partition.all_ids()):
+            if ids.issuperset(partition.blocks.all_ids()):
                 self._days.remove(stream, partition.folder.name)
             else:
                 partition.forget(ids)
 
     def _hide(self, erasure: Erasure) -> dict[str, set[int]]:
-        """Makes sure that nothing of it is found. Returns the ids on disk, by day."""
+        """Makes sure that nothing of it is found. Returns the ids on disk, by day.
+
+        The queue comes first: what is being written then is on disk when the days are looked through.
+        """
         queued, ends = self._writer.take_out(erasure)
         erased = self._erased.setdefault(erasure.number, set())
         erased.update(info.block_id for info in queued)
@@ -165,12 +175,12 @@ class Eraser:
             if day_span(day)[0] > erasure.until_ns:
                 continue
             try:
-                touched = partition.touched(erasure, ends)
+                touched = partition.blocks.touched(erasure, ends)
                 if touched:
                     seen_ns = max(seen_ns, *touched.values())
                     partition.hide(touched)
                     found[day] = set(touched)
-            except BlockNotFound:  # the day was dropped meanwhile
+            except BlockNotFound:  # the day was just dropped
                 continue
             except StorageError as exc:  # the other days are hidden all the same
                 failed.append(exc)
@@ -181,7 +191,7 @@ class Eraser:
         return found
 
     def _erase_broken(self, erasure: Erasure) -> None:
-        """Files that were set aside cannot be read, so they go with every time that they may hold."""
+        """Deletes files that were set aside. Nobody can read what they hold, so any time that they may hold counts."""
         for file in broken_files(self._folder, erasure.stream):
             first_ns, last_ns = unread_span(file.parent.name)
             if first_ns <= erasure.until_ns and last_ns >= erasure.since_ns:

@@ -14,7 +14,7 @@ StorageError
 
 
 class StorageError(Exception):
-    """Anything the memory says no to."""
+    """Any error of the memory."""
 
 
 class BlockNotFound(StorageError):

@@ -1,7 +1,7 @@
 """Examines a store value by value, and repairs it.
 
-Each day is read in a process of its own, `python -m longwatch.memory.examine`: LMDB maps its files, and a broken
-one may take its reader down.
+Each day is read in a process of its own, `python -m longwatch.memory.examine`: LMDB maps its files, and reading a
+broken one may end the process.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import json
 import signal
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +21,15 @@ from .errors import BrokenFile, CorruptBlock, FingerprintMismatch, StorageError
 from .folder import set_aside
 from .partition import Partition
 from .record import read_record
+from .rows import TABLES, check_value
+from .scales import Scales
 
 _SHOWN = 3
 _BROKEN, _UNREAD = 3, 4
-_BY_THE_FILE = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)  # and not, say, by who ran out of memory
+_BY_THE_FILE = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)  # and not, say, by the system for want of memory
 
 
-class Day(NamedTuple):
+class ExaminedDay(NamedTuple):
     """What was found in one stream's day.
 
     Attributes:
@@ -36,7 +38,7 @@ class Day(NamedTuple):
         foreign: blocks that another model made.
         ids: the first and the last of each run of ids that it holds.
         broken: why the file is not what LMDB left there, or empty.
-        unread: why it could not be examined, which says nothing of what it holds, or empty.
+        unread: why it could not be examined, or empty. That proves nothing about what it holds.
         repaired: what was done about it, or empty.
     """
 
@@ -52,7 +54,7 @@ class Day(NamedTuple):
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing is wrong, or nothing is any more."""
+        """Whether nothing is wrong, or everything wrong was repaired."""
         return bool(self.repaired) or not (self.damaged or self.foreign or self.broken or self.unread)
 
     def __str__(self) -> str:
@@ -68,7 +70,7 @@ class Day(NamedTuple):
         return f"{self.stream} {self.day}: {found}{f'; {self.repaired}' if self.repaired else ''}"
 
 
-def examine(file: Path, fingerprint: str, map_bytes: int, *, repair: bool) -> Day:
+def examine(file: Path, fingerprint: str, map_bytes: int, *, repair: bool) -> ExaminedDay:
     """Examines the file of a day in a process of its own.
 
     Args:
@@ -83,21 +85,21 @@ def examine(file: Path, fingerprint: str, map_bytes: int, *, repair: bool) -> Da
         found = json.loads(done.stdout)
         damaged = {int(block_id): why for block_id, why in found["damaged"].items()}
         ids = tuple((first, last) for first, last in found["ids"])
-        return Day(stream, day, **{**found, "damaged": damaged, "ids": ids})
+        return ExaminedDay(stream, day, **{**found, "damaged": damaged, "ids": ids})
     said = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no reason given"
     broken = said if done.returncode == _BROKEN else ""
     if done.returncode < 0:
         said = f"reading it ended in {signal.Signals(-done.returncode).name}"
         broken = said if -done.returncode in _BY_THE_FILE else ""
     if not broken:
-        return Day(stream, day, 0, {}, unread=said)
+        return ExaminedDay(stream, day, 0, {}, unread=said)
     if not repair:
-        return Day(stream, day, 0, {}, broken=broken)
-    return Day(stream, day, 0, {}, broken=broken, repaired=f"set aside as {set_aside(file).name}")
+        return ExaminedDay(stream, day, 0, {}, broken=broken)
+    return ExaminedDay(stream, day, 0, {}, broken=broken, repaired=f"set aside as {set_aside(file).name}")
 
 
-def ids_twice(days: Sequence[Day]) -> list[str]:
-    """A sentence for every two days of a stream that hold the same ids."""
+def ids_twice(days: Sequence[ExaminedDay]) -> list[str]:
+    """A sentence for each pair of a stream's days that hold the same ids."""
     same: Counter[tuple[str, str, str]] = Counter()
     reach, reaches, of = -1, "", ""
     for stream, first, last, day in sorted((each.stream, *run, each.day) for each in days for run in each.ids):
@@ -114,9 +116,37 @@ def ids_twice(days: Sequence[Day]) -> list[str]:
     ]
 
 
+def find_damage(partition: Partition, check_record: Callable[[bytes], object]) -> dict[int, dict[str, str]]:
+    """Reads every value of a day. Returns for each damaged block what is wrong with which of its values.
+
+    Damage of the scales is that of block 0, which no day has.
+
+    Args:
+        check_record: raises a `StorageError` where a record is not as it should be.
+    """
+    found: dict[int, dict[str, str]] = defaultdict(dict)
+    there: dict[str, set[int]] = {name: set() for name in TABLES}
+    for name in TABLES:
+        for block_id, value in partition.file.rows(name):
+            there[name].add(block_id)
+            try:
+                if name == "blocks":
+                    check_record(value)
+                else:
+                    check_value(name, block_id, value)
+            except StorageError as exc:
+                found[block_id][name] = str(exc)
+    for name in ("blocks", "spans", "signatures"):
+        for block_id in set().union(*there.values()) - there[name]:
+            found[block_id][name] = "is missing"
+    for error in (scales for scales in partition.blocks.scales_copies() if not isinstance(scales, Scales)):
+        found[0]["scales"] = f"one of two copies: {error}"
+    return found
+
+
 def _examine_here(file: Path, fingerprint: str, map_bytes: int, repair: bool) -> dict[str, Any]:
     partition = Partition(file.parent, map_bytes)
-    foreign, scales = 0, partition.scales()
+    foreign, scales = 0, partition.blocks.scales()
 
     def check(value: bytes) -> None:
         nonlocal foreign
@@ -125,8 +155,8 @@ def _examine_here(file: Path, fingerprint: str, map_bytes: int, repair: bool) ->
         except FingerprintMismatch:
             foreign += 1
 
-    damage = partition.damage(check)
-    ids = partition.ids()
+    damage = find_damage(partition, check)
+    ids = partition.blocks.ids()
     whole = sum(block_id not in damage for block_id in ids)
     repaired = ""
     if repair and damage:
@@ -150,7 +180,7 @@ def _runs(ids: list[int]) -> list[tuple[int, int]]:
 
 
 def main() -> None:
-    """Prints what was found as JSON; exit code 3 where the file is proven to be broken, 4 where it cannot be read."""
+    """Prints the findings as JSON. Exit code 3: the file is proven to be broken; 4: it cannot be read."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("fingerprint")

@@ -1,88 +1,90 @@
-"""`Fader`: packs old days anew to fewer bits and tokens, one at a time, in a thread of its own."""
+"""Fades a past day: its blocks are packed to fewer bits and tokens."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
 
-from .errors import BlockNotFound, StorageError
-from .partition import Partition, Stamp
+from .block import Block
+from .codec.registry import CODECS
+from .errors import BlockNotFound, CorruptBlock
+from .partition import Partition
+from .scales import Scales
 from .settings import FadeStep
+from .streamscales import SCALED_ON
+from .thinning import thinned
 from .tiers import Tiers
 
-Told = Callable[[str, str, FadeStep, str], None]
 
-
-class Fader:
-    """Rests as long as it works, so that capture and answers have the machine.
+def fade_day(tiers: Tiers, stream: str, day: Partition, step: FadeStep, on_block: Callable[[], None]) -> bool:
+    """Packs a past day's blocks to fewer bits and tokens, on any thread. A damaged block stays as it is.
 
     Args:
-        told: (stream, day, step, what went wrong or empty), after each day, on the fader's thread.
+        on_block: called before each block; what it raises ends this, and the day stays as it was.
+
+    Returns:
+        whether any block had more before.
+
+    Raises:
+        StoreUnwritable: there is no room for the new file; nothing was changed.
     """
+    first = next(_of_video(tiers, stream, day), None)
+    if first is None:
+        return False
+    scales = _scales_of(tiers, stream, day)
+    fading = _Fading(tiers, stream, day, step, scales)
+    codec = tiers.record(stream, first.block_id).codec
+    if codec.bits <= CODECS[step.codec].bits and fading.thin(first) is first:
+        return False
 
-    def __init__(self, tiers: Tiers, told: Told) -> None:
-        self._tiers, self._told = tiers, told
-        self._faded: dict[Partition, tuple[Stamp, FadeStep]] = {}  # how a day was packed, or was tried to
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._at: tuple[str, str] | None = None
+    def pack(block_id: int, record: bytes) -> tuple[bytes, int | None]:
+        on_block()
+        return fading.pack(block_id, record)
 
-    @property
-    def at(self) -> tuple[str, str] | None:
-        """The stream and day that are being packed now: they must not be dropped meanwhile."""
-        return self._at if self._thread is not None and self._thread.is_alive() else None
+    tiers.packer.scales.add_old(stream, scales)  # before anybody can meet a record that needs them
+    day.repack(pack, scales)
+    tiers.ram.drop_copies([(stream, block_id) for block_id in day.blocks.ids()])
+    return True
 
-    def fade(self, due: Sequence[tuple[str, str, FadeStep]]) -> None:
-        """Begins with the first of the days that is not yet packed as it should be. Returns at once.
 
-        Args:
-            due: (stream, day, step), as `days_to_fade` gives them.
-        """
-        if self.at is not None:
-            return
-        for stream, day, step in due:
-            try:
-                partition = self._tiers.store.partition(stream, day)
-            except BlockNotFound:  # it was dropped meanwhile
-                continue
-            if self._faded.get(partition) != (partition.stamp, step):
-                self._stopping.clear()
-                self._at = stream, day
-                self._thread = threading.Thread(target=self._run, args=(partition, step), name="fader", daemon=True)
-                self._thread.start()
-                return
+class _Fading:
+    """What becomes of each block of a day."""
 
-    def stop(self) -> None:
-        """Gives up what is being packed; the day stays as it was, until it is due again."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
+    def __init__(self, tiers: Tiers, stream: str, day: Partition, step: FadeStep, scales: Scales) -> None:
+        self._packer, self._text_tokens = tiers.packer, tiers.text_tokens
+        self._stream, self._day, self._step, self._scales = stream, day, step, scales
 
-    def _run(self, partition: Partition, step: FadeStep) -> None:
-        assert self._at is not None, "a day is being packed"
-        (stream, day), error, packed = self._at, "", False
+    def pack(self, block_id: int, data: bytes) -> tuple[bytes, int | None]:
+        """A `Pack`. Never to more bits or tokens than the block has."""
         try:
-            packed = self._tiers.fade(stream, partition, step, self._rest())
-        except (_Stopped, BlockNotFound):  # or dropped
-            return
-        except StorageError as exc:
-            error = str(exc)
-        self._faded[partition] = partition.stamp, step
-        if packed or error:
-            self._told(stream, day, step, error)
+            record = self._packer.read(self._stream, data, f"block {block_id} of {self._stream}")
+            info = self._day.blocks.info(block_id)
+        except (CorruptBlock, BlockNotFound):
+            return data, None
+        block = Block.bare(info, *record.unpack(), record.places)
+        thin = self.thin(block)
+        codec = min(record.codec, CODECS[self._step.codec], key=lambda codec: codec.bits)
+        if codec is record.codec and thin is block:
+            return data, None
+        return self._packer.pack_with(thin, codec, self._scales), thin.info.tokens
 
-    def _rest(self) -> Callable[[], None]:
-        began = time.monotonic()
-
-        def rest() -> None:
-            nonlocal began
-            if self._stopping.wait(time.monotonic() - began):
-                raise _Stopped
-            began = time.monotonic()
-
-        return rest
+    def thin(self, block: Block) -> Block:
+        """The block itself where it has no more tokens than it should; a gap's line of text stays."""
+        return block if block.gap else thinned(block, self._scales, self._step.tokens, self._text_tokens)
 
 
-class _Stopped(Exception):
-    """The day is wanted for something else, or the daemon ends."""
+def _scales_of(tiers: Tiers, stream: str, day: Partition) -> Scales:
+    """Those that a past day's blocks have, or of a day without any, those of its first blocks."""
+    for scales in day.blocks.scales().values():
+        return scales
+    return Scales.of(islice(_of_video(tiers, stream, day), SCALED_ON))
+
+
+def _of_video(tiers: Tiers, stream: str, day: Partition) -> Iterator[Block]:
+    """A day's blocks of video that can be read, oldest first."""
+    for block_id in day.blocks.ids():
+        with suppress(CorruptBlock, BlockNotFound):
+            (block,) = tiers.fetch(stream, [block_id])
+            if not block.gap:
+                yield block

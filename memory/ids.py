@@ -1,7 +1,8 @@
-"""`Ids`: hands out the ids of blocks, none of them twice, whatever dies in between.
+"""`Ids`: gives blocks their ids, none of them twice, whatever dies in between.
 
-The book holds, for each stream, a mark above every id that was ever given. It is raised ahead, many ids at a time, so
-that giving one costs nothing. After a kill the ids between the last given and the mark are never given: ids have holes.
+The book holds a mark for each stream, and no id above it was ever given. The mark is raised many ids at a time, before
+they are given, so that giving one costs nothing. After a kill nobody knows how many below the mark were given, so none
+of them is given again: ids have holes.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from .book import Book
 from .errors import StoreUnwritable
 
 _AHEAD = 4096
-_LEAP_EACH_NS = 1000  # an id for every microsecond: no stream has as many, so no lost book knew a higher one
-_ANY_STREAM = "store.any"  # the leap, for streams that a book which was begun again does not know
+_LEAP_EACH_NS = 1000  # an id for every microsecond: no stream has as many, so a lost book cannot have had a higher mark
+_ANY_STREAM = "store.any"  # where the leap stands: it is for every stream that a new book does not know
 _AGAIN_SECONDS = 1.0
 
 
@@ -27,7 +28,7 @@ class Ids:
         on_disk: the highest id that each stream's days hold: a store without a book begins there.
 
     Attributes:
-        error: why the book takes no higher mark, empty where it does.
+        error: why the mark cannot be raised, empty where it can.
     """
 
     def __init__(self, book: Book, on_disk: Mapping[str, int]) -> None:
@@ -49,7 +50,7 @@ class Ids:
         """An id that no block of the stream has or ever had.
 
         Raises:
-            StoreUnwritable: none is left, and the book takes no higher mark.
+            StoreUnwritable: none is left, and the mark cannot be raised.
         """
         with self._lock:
             block_id = self._last(stream) + 1
@@ -59,7 +60,7 @@ class Ids:
             return block_id
 
     def has(self, stream: str, count: int) -> bool:
-        """Whether so many ids can be given. Raises the mark where they are running out."""
+        """Whether so many ids can be given. Raises the mark when few are left."""
         with self._lock:
             if self._left(stream) < max(count, _AHEAD // 4) and (not self.error or self._is_time):
                 with contextlib.suppress(StoreUnwritable):
@@ -67,12 +68,12 @@ class Ids:
             return self._left(stream) >= count
 
     def note(self, stream: str, block_id: int) -> None:
-        """Somebody chose an id himself: it is not given again."""
+        """Somebody chose an id on his own: it is not given again."""
         with self._lock:
             self._given[stream] = max(self._last(stream), block_id)
 
     def settle(self) -> None:
-        """Before a clean end: the marks say what was given, so that no hole is left. A full disk leaves one."""
+        """Before a clean end: lowers the marks to what was given, so that no hole is left. A full disk leaves one."""
         with self._lock, contextlib.suppress(StoreUnwritable):
             for stream, given in self._given.items():
                 if self._book.last_id(stream) != given:

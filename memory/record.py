@@ -27,7 +27,7 @@ _CODECS_BY_NUMBER = {codec.number: codec for codec in CODECS.values()}
 
 
 def seal(payload: bytes, place: bytes = b"") -> bytes:
-    """The payload with its CRC-32C behind it, in which `place` is counted: there alone it holds."""
+    """The payload with its CRC-32C behind it. The checksum covers `place` too, so it holds only there."""
     return payload + _CHECKSUM.pack(crc32c.crc32c(payload, crc32c.crc32c(place)))
 
 

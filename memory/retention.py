@@ -1,8 +1,8 @@
-"""What fades and what is forgotten, by age and by bytes: whole days of a stream, never the one that is written now.
+"""Which days fade and which are dropped, by age and by bytes. Only whole days, and never the one that is written now.
 
-Nothing is deleted on a clock's word alone. A day is too old once both its date and the time when it was last written
-to lie far enough back, so that an old recording is not dropped while it is read. And age counts only while the clock
-has shown itself to be right: see `RetentionClock`. Where bytes decide, what was stored first goes first.
+Nothing is deleted because of the clock alone. A day is too old when both its date and the time when it was last written
+to are long ago, so that an old recording is not dropped while it is read. And age counts only while the clock can be
+trusted: see `RetentionClock`. Where bytes decide, the day that was stored first goes first.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
-from .folder import day_span
+from .dayname import day_span
 from .retentionclock import RetentionClock
 from .settings import FadeStep, MemoryConfig
 
@@ -20,11 +20,11 @@ _DAY_NS = 86_400 * _SECOND_NS
 _FORESIGHT_NS = _DAY_NS
 
 
-class Day(NamedTuple):
-    """A day of a stream, what its files take on the disk, and what of that holds something.
+class StoredDay(NamedTuple):
+    """A day of a stream, what its files take on the disk, and how much of that is in use.
 
     Attributes:
-        stored_ns: when it was last written to, by the clock of then.
+        stored_ns: when it was last written to, by the clock of that time.
         last_id: the highest id in it; the day with the highest of its stream is the one that is written now.
     """
 
@@ -61,26 +61,26 @@ _DISK, _CONTENT = attrgetter("disk_bytes"), attrgetter("content_bytes")
 _DATE = attrgetter("day", "stream")
 
 
-def too_old_at_ns(day: Day, keep_days: float) -> int:
-    """When a day will be too old: so long after its end, and after it was last written to."""
+def too_old_at_ns(day: StoredDay, keep_days: float) -> int:
+    """When a day will be too old: so long after its end, or after it was last written to, whichever comes later."""
     return max(day_span(day.day)[1], day.stored_ns) + round(keep_days * _DAY_NS)
 
 
 def over_limit(
-    days: Sequence[Day],
+    days: Sequence[StoredDay],
     *,
     disk: Limit | None,
     content: Limit | None,
     now_ns: int,
     watched: Collection[str] | None = None,
-) -> list[tuple[Day, str]]:
-    """The days to drop since all together take too much, first stored first, and which limit each is dropped for.
+) -> list[tuple[StoredDay, str]]:
+    """The days to drop because all together take too much, first stored first, and the limit for each.
 
     Args:
-        now_ns: what was stored later than this was stored by a wrong clock.
+        now_ns: a time of storing that is later than this comes from a wrong clock.
         watched: streams whose newest day is still written, and so stays; None means all.
     """
-    dropped: dict[Day, str] = {}
+    dropped: dict[StoredDay, str] = {}
     past = _as_stored(_past(days, watched), now_ns)
     for limit, size, key in ((disk, _DISK, "disk_bytes"), (content, _CONTENT, "content_bytes")):
         taken = sum(size(day) for day in days if day not in dropped)
@@ -96,7 +96,7 @@ def over_limit(
 
 
 def too_old(
-    days: Sequence[Day], *, now_ns: int, keep_days: float, watched: Collection[str] | None = None
+    days: Sequence[StoredDay], *, now_ns: int, keep_days: float, watched: Collection[str] | None = None
 ) -> list[Dropping]:
     """The days that are too old or will be within a day, oldest first; 0 keeps for ever."""
     if not keep_days:
@@ -108,8 +108,10 @@ def too_old(
     return [each for each in dropping if each.at_ns <= now_ns + _FORESIGHT_NS]
 
 
-def days_to_fade(days: Sequence[Day], *, now_ns: int, fade: Sequence[FadeStep]) -> list[tuple[str, str, FadeStep]]:
-    """(stream, day, step) of every past day that should be packed so by then, oldest first; some may be already."""
+def days_to_fade(
+    days: Sequence[StoredDay], *, now_ns: int, fade: Sequence[FadeStep]
+) -> list[tuple[str, str, FadeStep]]:
+    """(stream, day, step) of every past day that should be packed so by now, oldest first; some may be already."""
     due: list[tuple[str, str, FadeStep]] = []
     for day in _past(days, None):
         reached = [step for step in fade if now_ns > too_old_at_ns(day, step.days)]
@@ -119,12 +121,13 @@ def days_to_fade(days: Sequence[Day], *, now_ns: int, fade: Sequence[FadeStep]) 
 
 
 class Retention:
-    """Which days are to be dropped now, and which are named because they soon will be.
+    """Which days are dropped now, and which are announced because they soon will be.
 
-    Every day is named for `notice_seconds` of this life before it goes, and so nothing goes in the first minutes.
+    Every day is announced for `notice_seconds` before it goes. That is counted since the start, so nothing goes in the
+    first minutes.
 
     Attributes:
-        dropping: what will be dropped, why and when, as it was last found; may be read on any thread.
+        dropping: what will be dropped, why and when, as of the last `due`; may be read on any thread.
     """
 
     def __init__(self, config: MemoryConfig, clock: RetentionClock) -> None:
@@ -132,11 +135,11 @@ class Retention:
         self._named_at: dict[tuple[str, str], float] = {}  # as the clock counts
         self.dropping: tuple[Dropping, ...] = ()
 
-    def due(self, days: Sequence[Day], watched: Collection[str], *, disk_is_full: bool = False) -> list[Dropping]:
+    def due(self, days: Sequence[StoredDay], watched: Collection[str], *, disk_is_full: bool = False) -> list[Dropping]:
         """The days to drop now, oldest first.
 
         Args:
-            disk_is_full: what is above a limit in bytes goes without a notice, or nothing new could be written.
+            disk_is_full: what is above a limit in bytes goes unannounced, since nothing new could be written.
         """
         now_ns = self._clock.now_ns
         waits_ns = round(self._clock.waits_seconds() * _SECOND_NS)
@@ -153,36 +156,36 @@ class Retention:
             over = named
         found: dict[tuple[str, str], Dropping] = {}
         for each in sorted((*old, *over), key=attrgetter("at_ns"), reverse=True):
-            found[each.stream, each.day] = each  # what comes first, where both come
+            found[each.stream, each.day] = each  # the earlier one, where a day is dropped for both reasons
         self.dropping = tuple(sorted((each for each in found.values() if each.at_ns > now_ns), key=_DATE))
         return sorted((each for each in found.values() if each.at_ns <= now_ns), key=_DATE)
 
-    def _over(self, days: Sequence[Day], watched: Collection[str], now_ns: int) -> list[Dropping]:
+    def _over(self, days: Sequence[StoredDay], watched: Collection[str], now_ns: int) -> list[Dropping]:
         memory = self._config
         disk, content = (Limit.of(high, memory.low_water) for high in (memory.disk_bytes, memory.content_bytes))
         over = over_limit(days, disk=disk, content=content, now_ns=now_ns, watched=watched)
         return [Dropping(day.stream, day.day, reason, now_ns) for day, reason in over]
 
     def _named(self, dropping: Dropping, before: Mapping[tuple[str, str], float], now_ns: int) -> Dropping:
-        """The same, not before its notice is over; what was not named before is named now."""
+        """The same, but not before its notice is over. A day that was not announced before is announced now."""
         key, counted = (dropping.stream, dropping.day), self._clock.counted_seconds
         since = self._named_at.setdefault(key, before.get(key, counted))
         notice_ns = round((since + self._config.notice_seconds - counted) * _SECOND_NS)
         return dropping._replace(at_ns=max(dropping.at_ns, now_ns + notice_ns))
 
 
-def _past(days: Sequence[Day], watched: Collection[str] | None) -> list[Day]:
+def _past(days: Sequence[StoredDay], watched: Collection[str] | None) -> list[StoredDay]:
     """Every day but the one that is written now of each stream, oldest first."""
-    written: dict[str, Day] = {}
+    written: dict[str, StoredDay] = {}
     for row in days:
         if watched is None or row.stream in watched:
             written[row.stream] = max(row, written.get(row.stream, row), key=lambda row: (row.last_id, row.day))
     return sorted((row for row in days if written.get(row.stream) != row), key=lambda row: (row.day, row.stream))
 
 
-def _as_stored(days: Sequence[Day], now_ns: int) -> list[Day]:
-    """First stored first. Of one stream the ids tell, as a clock may have been wrong; a time to come never counts."""
-    times: dict[Day, int] = {}
+def _as_stored(days: Sequence[StoredDay], now_ns: int) -> list[StoredDay]:
+    """First stored first. Within a stream the ids decide, since a clock may be wrong; future times never count."""
+    times: dict[StoredDay, int] = {}
     for stream in {day.stream for day in days}:
         own = sorted((day for day in days if day.stream == stream), key=attrgetter("last_id"))
         newest = min((day.stored_ns for day in own if day.stored_ns <= now_ns), default=now_ns)

@@ -1,4 +1,4 @@
-"""`RetentionClock`: whether the time of day may be believed when something is deleted for its age."""
+"""`RetentionClock`: whether the time of day can be believed when something is deleted for its age."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEPT = struct.Struct(">qqdd")
 
 
 class Belief(NamedTuple):
-    """What is believed of the clock. It is kept in the book, so that a restart neither ends a doubt nor forgets it.
+    """How far the clock is believed. It is kept in the book, so that a restart does not end a doubt.
 
     Attributes:
         shown_ns: what the clock showed.
@@ -43,22 +43,23 @@ class Belief(NamedTuple):
 class RetentionClock:
     """The time of day, and for how long it is doubted since it jumped.
 
-    A jump shows against the clock that only counts, which goes on while the machine sleeps; over a restart it shows as
-    a start more than a day after, or at all before, what was last seen. Whether a machine was switched off for so long
-    or its clock is wrong, nobody here can tell. So a jump ahead by N is doubted for N, or for `keep_days` where that is
-    less: after N whatever looks too old is so by either clock, and after `keep_days` whatever was stored before the
-    jump is so by counting alone. A machine that was really off for 40 days thus drops its old days some weeks late.
+    While we run, a jump shows against a clock that only counts, and goes on while the machine sleeps. Over a restart it
+    shows as a start that is more than a day after what the clock showed last, or before it. Nobody here can say whether
+    the machine was switched off for so long or its clock is wrong. So a jump ahead by N is doubted for N, or for
+    `keep_days` if that is less. After N, whatever looks too old is too old by either clock; after `keep_days`, whatever
+    was stored before the jump is too old by counting alone. A machine that was really off for 40 days therefore drops
+    its old days some weeks late.
 
-    Every jump is doubted for a day at least. But one that takes the clock back to where it was believed ends the doubt.
+    Every jump is doubted for a day at least, but one that takes the clock back to where it was believed ends the doubt.
     A machine that is off more than it runs would doubt for ever; so after `keep_days` and a day of doubt its clock is
-    believed, whatever it did meanwhile. Only time that was counted counts: not while the daemon was down.
+    believed, whatever it has done. Only time that was counted counts, not the time while the daemon was down.
 
-    Not thread-safe: one thread asks.
+    Not thread-safe: one thread uses it.
 
     Args:
-        keep_days: the highest age for which something is deleted or packed anew.
-        newest_stored_ns: when something was last stored before the start, 0 where nothing was; for a store whose book
-            says nothing of the clock.
+        keep_days: the highest age at which something is deleted or fades.
+        newest_stored_ns: when something was last stored before the start, 0 where nothing was. It counts where the
+            book says nothing about the clock.
         counter: seconds that only count.
     """
 
@@ -107,7 +108,7 @@ class RetentionClock:
         return self._belief.left_seconds
 
     def _begin(self, last: Belief, now_ns: int) -> Belief:
-        """After a restart: nobody counted, and up to a day may have passed."""
+        """After a restart: nobody has counted, so up to a day may really have passed."""
         down_ns = now_ns - last.shown_ns
         if -_JUMP_SECONDS * _SECOND_NS <= down_ns <= _DAY_SECONDS * _SECOND_NS:
             return last._replace(shown_ns=now_ns, line_ns=last.line_ns + down_ns)
@@ -117,12 +118,12 @@ class RetentionClock:
     def _jumped(self, last: Belief, now: Belief) -> Belief:
         away, was_away = abs(now.ahead_seconds), abs(last.ahead_seconds)
         if away <= min(was_away / 2, _DAY_SECONDS):
-            return Belief(now.shown_ns, now.shown_ns)  # it is back
+            return Belief(now.shown_ns, now.shown_ns)  # it is back where it was believed
         doubt = max(_DAY_SECONDS, min(now.ahead_seconds, self._longest))
         return now._replace(left_seconds=max(0.0, min(doubt, self._longest + _DAY_SECONDS - now.spent_seconds)))
 
     def _keep(self) -> None:
-        """A book that takes no more is tried again in ten minutes."""
+        """Into the book; if it cannot be written, that is tried again in ten minutes."""
         self._kept_at = self._counted
         with contextlib.suppress(StoreUnwritable):
             self._book.keep_note(*_KEPT_UNDER, _KEPT.pack(*self._belief))

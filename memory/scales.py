@@ -1,9 +1,9 @@
 """`Scales`: what keys and values usually are in one stream, against which its blocks are quantised.
 
-A block of 24 tokens that carries its own ranges pays 0.9 bits a value for them. A camera stands still: what a token
-shows at its place in the picture is most of the time what it showed before, so its usual keys and values are measured
-once, on the stream's first blocks, and kept in every day's file that needs them. Against each place's own mean a value
-takes 0.15 to 0.3 bits less than against its channel's, at equal error.
+A block of 24 tokens that carries its own ranges pays 0.9 bits a value for them. But a camera stands still: a token at a
+place in the picture mostly shows what it showed before. So the usual keys and values are measured once, on the stream's
+first blocks, and kept in each day's file that needs them. Against the mean of its place a value takes 0.15 to 0.3 bits
+less than against the mean of its channel, at equal error.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .errors import CorruptBlock
 
 DIGEST_BYTES = 8
 _SHAPE = struct.Struct(">HHHH")
-_LEAST_SPREAD = 1e-2  # of the mean spread of its kind: a channel that did not move may yet do so
+_LEAST_SPREAD = 1e-2  # of the mean spread of keys, or values: a channel that was still so far may move later
 _OFFSET_STEP, _MOST_STEPS = 1 / 8, 127
 _ZSTD_LEVEL = 19
 
 
 @dataclass(frozen=True, eq=False)
 class Scales:
-    """What is usual in a stream: keys first, then values, on the CPU.
+    """The usual keys and values of a stream: keys first, then values, on the CPU.
 
     Attributes:
         centre: `[2, L, H, 1, D]` float32, the mean of each channel over all tokens.
@@ -47,7 +47,7 @@ class Scales:
 
     @classmethod
     def of(cls, blocks: Iterable[Block]) -> Scales:
-        """Over all blocks that have as many tokens as the first, rounded as they are kept."""
+        """Measured on all blocks that have as many tokens as the first, and rounded as they are kept."""
         measuring = Measuring()
         for block in blocks:
             measuring.add(block)
@@ -55,7 +55,7 @@ class Scales:
 
     @functools.cached_property
     def mean(self) -> Tensor:
-        """`[2, L, H, T, D]` float32, of each token's place."""
+        """`[2, L, H, T, D]` float32, the mean at each token's place."""
         return self.centre + self.offsets.float() * (self.spread * _OFFSET_STEP)
 
     @functools.cached_property
@@ -64,7 +64,7 @@ class Scales:
         return hashlib.sha256(self._body()).digest()[:DIGEST_BYTES]
 
     def fitting(self, tokens: int, places: Places | None = None) -> Scales:
-        """The same for a block of so many tokens: of one with other tokens than usual no place is known."""
+        """The same for a block of so many tokens. Unless they are as many as usual, nobody knows their places."""
         usual = self.offsets.shape[3]
         if places is not None and places.of == usual:
             return Scales(self.centre, self.spread, self.offsets[:, :, :, list(places.kept)])
@@ -74,7 +74,7 @@ class Scales:
 
     @functools.cached_property
     def packed(self) -> bytes:
-        """As kept: the shape; compressed, centre and spread as float16, and offsets. See `unpack`."""
+        """As they are kept: the shape, then compressed: centre and spread as float16, offsets. See `unpack`."""
         return _SHAPE.pack(*self.offsets.shape[1:]) + zstandard.compress(self._body(), _ZSTD_LEVEL)
 
     @classmethod
@@ -105,14 +105,14 @@ class Scales:
 
 
 class Measuring:
-    """The sums over a stream's first blocks from which its scales are made. Knows no more of a block than its sums."""
+    """The sums over a stream's first blocks, from which its scales are made. Keeps no block."""
 
     def __init__(self) -> None:
         self.blocks = 0
         self._sum = self._squares = torch.zeros(())
 
     def add(self, block: Block) -> None:
-        """Takes a whole block in, unless it has other tokens than the first had."""
+        """Adds a whole block, unless it has more or fewer tokens than the first."""
         if block.places is not None:
             return
         both = torch.stack([block.keys, block.values]).double().cpu()
@@ -123,7 +123,7 @@ class Measuring:
         self.blocks += 1
 
     def scales(self) -> Scales:
-        """Of the blocks taken in, of which there is at least one."""
+        """Those of the blocks that were added, at least one."""
         mean = self._sum / self.blocks
         centre = mean.mean(3, keepdim=True)
         spread = (self._squares / self.blocks - centre.square()).clamp(min=0).sqrt()

@@ -11,12 +11,13 @@ CodecName = Literal["raw16", "raw32", "int8", "int4", "int2", "ecsq4", "ecsq2", 
 
 
 class FadeStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a past day is packed anew; never to more bits or tokens than it has.
+    """How a past day fades: it is packed to fewer bits or tokens, never to more than it has.
 
     Attributes:
-        days: after its end.
+        days: how long after its end.
         codec: as `MemoryConfig.codec`.
-        tokens: the share of a block's visual tokens that stays: those least like what the stream usually shows there.
+        tokens: the share of a block's visual tokens that stays: those that differ most from what the stream usually
+            shows.
     """
 
     days: Annotated[float, Meta(ge=0)]
@@ -29,18 +30,17 @@ class MemoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     Attributes:
         folder: the store's folder; made if it is not there.
-        codec: how blocks are packed. `raw16` keeps a 16-bit model's every bit, `raw32` a float32 model's; `int8`,
+        codec: how blocks are packed. `raw16` keeps every bit of a 16-bit model, `raw32` of a float32 model; `int8`,
             `int4` and `int2` keep so many bits of each value and the block's own ranges; `ecsq4`, `ecsq2` and `ecsq1`
             are entropy-coded against the stream's scales and take less than 4, about 2 and less than 2 bits.
-        fade: how old days are packed anew; empty keeps them as they are.
-        ram_bytes: packed blocks kept in memory for fast recall; on a full disk, the most that wait for room.
+        fade: how old days are packed to less; empty keeps them as they are.
+        ram_bytes: packed blocks kept in memory for fast recall. On a full disk, at most so much waits to be written.
         disk_bytes: what the files may take on the disk; 0 means no limit.
-        content_bytes: what the blocks in them may take, room that a file has kept for later not counted; 0 means no
-            limit.
-        low_water: above either limit the oldest days are dropped, until this share of it is taken.
-        keep_days: days that ended and were last written to longer ago than this are dropped; 0 means for ever.
-        notice_seconds: a day is named, in log and status, for so long before it is dropped, also after a start; on a
-            full disk a limit in bytes does not wait.
+        content_bytes: what the blocks in them may take, free room inside the files not counted; 0 means no limit.
+        low_water: above either limit the oldest days are dropped, until this share of the limit is taken.
+        keep_days: days that ended, and were last written to, longer ago than this are dropped; 0 means never.
+        notice_seconds: a day is announced in log and status for so long before it is dropped, after a start again. On
+            a full disk a limit in bytes does not wait.
         commit_seconds: the longest that a block waits before it is durable.
         commit_bytes: a group of this size is committed at once.
         map_bytes: address space that a day of a stream begins with; it doubles whenever the day is full, and costs no

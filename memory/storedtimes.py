@@ -1,4 +1,4 @@
-"""`StoredTimes`: when each day of each stream was last written to, which is not when its frames were seen."""
+"""`StoredTimes`: when each day of each stream was last written to, which may be long after its frames were seen."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .book import Book
 from .days import Days
 from .errors import StoreUnwritable
 
-_EVERY_NS = 600_000_000_000  # it is kept this exactly: days are forgotten by the day
+_EVERY_NS = 600_000_000_000  # exact enough for what is dropped after days, and cheap
 
 
 class StoredTimes:
-    """Kept in the book; of a day that the book does not know, the file's own time counts. Thread-safe.
+    """Kept in the book. For a day that the book does not know, its file's own time counts. Thread-safe.
 
     Attributes:
         newest_ns: the newest time that was known at the start, 0 where none was.
@@ -23,9 +23,9 @@ class StoredTimes:
         self._book = book
         self._times = book.stored_ns()
         self._lock = threading.Lock()
-        for stream, day, files in days.all():
+        for stream, day, partition in days.all():
             if (stream, day) not in self._times:
-                self._times[stream, day] = files.changed_ns
+                self._times[stream, day] = partition.file.changed_ns
         self.newest_ns = max(self._times.values(), default=0)
 
     def of(self, stream: str, day: str) -> int:
@@ -34,7 +34,7 @@ class StoredTimes:
             return self._times.get((stream, day), 0)
 
     def note(self, stream: str, day: str, now_ns: int) -> None:
-        """The day was written to. A book that takes no more is tried again with the next block."""
+        """The day was written to. If the book cannot be written, that is tried again with the next block."""
         with self._lock:
             if abs(now_ns - self._times.get((stream, day), 0)) < _EVERY_NS:
                 return

@@ -1,4 +1,4 @@
-"""Which tokens of a block stay when it fades to fewer: those least like what their stream usually shows there."""
+"""Which tokens of a block stay when it fades to fewer: those that differ most from what the stream usually shows."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from .scales import Scales
 
 
 def thinned(block: Block, scales: Scales, share: float, text_tokens: int) -> Block:
-    """The block with so large a share of a whole one's visual tokens, and all of its text.
+    """The block with a share of its visual tokens, and all of its text. The block itself if it has no more than that.
 
-    A camera's background is in every block; what differs from it is what happened. A token's strangeness is the mean
-    squared distance of its keys and values from those that are usual at its place, in spreads.
+    A camera's background is in every block; what differs from it is what happened. So the strangest tokens stay. How
+    strange a token is, is the mean squared distance of its keys and values from the usual ones at its place, measured
+    in spreads.
 
     Args:
-        text_tokens: the first tokens of a block, which are never dropped.
+        share: of the visual tokens that a whole block has.
+        text_tokens: the first tokens of a block, which are never left out.
     """
     tokens = block.keys.shape[2]
     whole = tokens if block.places is None else block.places.of

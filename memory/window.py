@@ -13,7 +13,7 @@ from .block import Places
 
 
 class WindowBlock(NamedTuple):
-    """A block in the window, how many tokens it has there, and where they stand if some were left out."""
+    """A block in the window, how many tokens it has, and where they stand if some were left out."""
 
     block_id: int
     tokens: int
@@ -30,16 +30,17 @@ class WindowPart(NamedTuple):
 
 
 class Window:
-    """Sink and newest whole blocks, oldest first, in one buffer a kind that grows only for a block larger than itself.
+    """The sink and the newest whole blocks, oldest first, in one buffer for keys and one for values.
 
-    When blocks slide out, the sink moves up to those that stay; only where the buffer ends does everything move
-    back to its front, so that a frame costs its own tokens and not the window's.
+    When blocks slide out, the sink moves up to those that stay. Only at the buffer's end does everything move back to
+    its front, so a frame costs a copy of its own tokens and not of the whole window's. A buffer grows only for a block
+    that does not fit into it.
 
         |sink|b1|b2|b3|          |    →    |  |sink|b2|b3|b4|      |    →    |sink|b6|b7|b8|          |
 
     Args:
         sink_keys, sink_values: `[L, H, S, D]`, keys before rotary; never dropped.
-        window_tokens: what the blocks may hold together; the newest block is kept even where it alone is more.
+        window_tokens: what the blocks may hold together; the newest block is kept even if it alone is larger.
     """
 
     def __init__(self, sink_keys: Tensor, sink_values: Tensor, window_tokens: int) -> None:
@@ -79,7 +80,7 @@ class Window:
             yield WindowPart(block.block_id, of_keys, of_values, block.places)
 
     def append(self, block_id: int, keys: Tensor, values: Tensor, places: Places | None = None) -> list[int]:
-        """Takes the newest block `[L, H, T, D]` in. Returns the ids of those that slid out."""
+        """Adds the newest block `[L, H, T, D]`. Returns the ids of those that slid out."""
         tokens = keys.shape[2]
         slid_out = []
         room = max(self.window_tokens - tokens, 0)
@@ -97,7 +98,7 @@ class Window:
         return slid_out
 
     def forget(self, block_ids: Collection[int]) -> None:
-        """Takes blocks out; those that stay move together, in the same buffer."""
+        """Removes blocks; those that stay close the gaps, in the same buffer."""
         end, stays = self._first + self.sink_tokens, deque[WindowBlock]()
         for part in list(self.parts()):
             if part.block_id in block_ids:
@@ -118,7 +119,7 @@ class Window:
             buffer[:, :, self._first : self._first + self.sink_tokens] = sink
 
     def _make_room(self, tokens: int) -> None:
-        """Sees to it that `tokens` tokens fit in behind the newest block."""
+        """Makes sure that `tokens` tokens fit behind the newest block."""
         capacity = self._buffers[0].shape[2]
         if self._end + tokens <= capacity:
             return

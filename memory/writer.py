@@ -1,61 +1,23 @@
-"""`Writer`: the thread that commits blocks, each day of a stream by itself.
+"""`Writer`: the thread that commits what waits in a `WriteQueue`, each day of a stream by itself.
 
-What waits is kept in groups, one for each (stream, day). A group that cannot be written waits longer each time, and all
-others are written meanwhile. Everything that is put has a number that rises, so that `flush` knows what it waits for
-while more is coming. A block that can never be written is given up and reported.
+A block that can never be written is given up and reported.
 """
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from .block import BlockInfo
 from .book import Erasure
+from .dayname import LAST_NS
 from .errors import StorageError, StoreUnwritable
-from .folder import LAST_NS, day_of
-from .partition import Entry
+from .rows import Entry
+from .writegroup import WriteGroup
+from .writequeue import GroupKey, QueueSize, WriteQueue, WriteResult
 
-_LONGEST_WAIT_SECONDS = 5.0
-_SHARE = 4  # of what is free
 Write = Callable[[str, str, list[Entry], Mapping[int, int]], None]
-GroupKey = tuple[str, str]
-
-
-class NewEnd(NamedTuple):
-    """How long a block's scene has held by now, and the number of the call that said so first."""
-
-    number: int
-    end_ns: int
-
-
-@dataclass
-class _Group:
-    """What waits for one day of a stream."""
-
-    entries: list[tuple[int, Entry]] = field(default_factory=list)
-    ends: dict[int, NewEnd] = field(default_factory=dict)
-    error: str = ""
-    wait_seconds: float = 0.0
-    due_at: float = 0.0
-
-    @property
-    def first(self) -> int | None:
-        """The lowest number in it; None where it is empty."""
-        numbers = [end.number for end in self.ends.values()]
-        return min([*numbers, *(number for number, _ in self.entries[:1])], default=None)
-
-
-class _Outcome(NamedTuple):
-    """What came of writing a batch: what went wrong, empty where nothing did, and whether it always will."""
-
-    batch: _Group
-    error: str
-    hopeless: bool
 
 
 class Writer:
@@ -67,21 +29,18 @@ class Writer:
         commit_seconds, commit_bytes: as in `MemoryConfig`.
 
     Attributes:
-        on_durable: told (stream, ids) after each commit, on the writer's thread.
-        on_lost: told (stream, blocks, why) of what was given up, on any thread.
+        on_durable: called with (stream, ids) after each commit, on the writer's thread.
+        on_lost: called with (stream, blocks, why) when something was given up, on any thread.
+        commits, restarts, lost_blocks: how many there were so far.
     """
 
     def __init__(self, write: Write, *, room_bytes: int, commit_seconds: float, commit_bytes: int) -> None:
-        self._write, self._room_bytes = write, room_bytes
-        self._commit_seconds, self._commit_bytes = commit_seconds, commit_bytes
+        self._write, self._commit_seconds = write, commit_seconds
         self.on_durable: Callable[[str, list[int]], None] = lambda stream, ids: None
         self.on_lost: Callable[[str, list[BlockInfo], str], None] = lambda stream, blocks, why: None
-        self._groups: dict[GroupKey, _Group] = {}
-        self._writing: tuple[GroupKey, _Group] | None = None  # taken out of the groups, and not yet durable
-        self._bytes: dict[str, int] = {}
-        self._number, self._flush_to = 0, 0
+        self._queue = WriteQueue(room_bytes=room_bytes, commit_seconds=commit_seconds, commit_bytes=commit_bytes)
+        self._changed = threading.Condition()  # over the queue
         self._closing = False
-        self._changed = threading.Condition()
         self.commits = self.restarts = self.lost_blocks = 0
         self._start()
 
@@ -91,52 +50,41 @@ class Writer:
         return self._thread.is_alive()
 
     @property
-    def error(self) -> str:
-        """What keeps something from being written now, empty where nothing does."""
+    def queue_size(self) -> QueueSize:
+        """What is not durable yet."""
         with self._changed:
-            return next((group.error for _, group in self._all() if group.error), "")
+            return self._queue.queue_size
 
-    def error_of(self, stream: str) -> str:
-        """The same, of one stream."""
+    def error(self, stream: str | None = None) -> str:
+        """What keeps something from being written now, of one stream or of any; empty where nothing does."""
         with self._changed:
-            return next((group.error for (name, _), group in self._all() if name == stream and group.error), "")
-
-    @property
-    def waiting(self) -> tuple[int, int]:
-        """Blocks and bytes that are not durable yet."""
-        with self._changed:
-            return sum(len(group.entries) for _, group in self._all()), sum(self._bytes.values())
+            return self._queue.error(stream)
 
     def has_room(self, stream: str) -> bool:
-        """Whether the stream may put more: at most four times what is still free, so that some is left for others."""
+        """Whether the stream may put more; some room is always left for others."""
         with self._changed:
-            free = self._room_bytes - sum(self._bytes.values())
-            return self._bytes.get(stream, 0) < _SHARE * free
+            return self._queue.has_room(stream)
 
     def put(self, stream: str, entry: Entry) -> None:
         """Queues a block."""
-        with self._changed:
-            why = _why_never(entry.info)
-            if not why:
-                self._number += 1
-                self._group(stream, entry.info).entries.append((self._number, entry))
-                self._bytes[stream] = self._bytes.get(stream, 0) + entry.size_bytes
-                self._changed.notify_all()
+        why = _why_never(entry.info)
         if why:
             self._give_up(stream, [entry.info], why)
+            return
+        with self._changed:
+            self._queue.put(stream, entry)
+            self._changed.notify_all()
 
     def extend(self, stream: str, info: BlockInfo, end_ns: int) -> None:
         """Queues a new end time of a block."""
-        if _why_never(info._replace(end_ns=end_ns)):
-            return
-        with self._changed:
-            self._number += 1
-            ends = self._group(stream, info).ends
-            before = ends.get(info.block_id)
-            ends[info.block_id] = NewEnd(self._number if before is None else before.number, end_ns)
+        if not _why_never(info._replace(end_ns=end_ns)):
+            with self._changed:
+                self._queue.extend(stream, info, end_ns)
 
     def take_out(self, erasure: Erasure) -> tuple[list[BlockInfo], dict[int, int]]:
-        """Removes what an erasure means from the queue, once what is being written is written.
+        """Removes what an erasure means from the queue.
+
+        What is being written is waited for: it is then on disk, where the erasure finds it.
 
         Returns:
             those blocks, and the new ends of blocks that may be on disk.
@@ -144,40 +92,28 @@ class Writer:
         with self._changed:
             while not self._changed.wait_for(lambda: not self._is_writing(erasure.stream), timeout=1.0):
                 pass
-            gone: list[BlockInfo] = []
-            ends: dict[int, int] = {}
-            for (stream, _), group in self._groups.items():
-                if stream == erasure.stream:
-                    ends.update({block_id: end.end_ns for block_id, end in group.ends.items()})
-                    gone += self._take_from(stream, group, erasure)
+            taken = self._queue.take_out(erasure)
             self._changed.notify_all()
-            return gone, ends
+            return taken
 
     def forget_ends(self, stream: str, day: str) -> None:
         """The day was dropped: new ends of its blocks have nowhere to go."""
         with self._changed:
-            group = self._groups.get((stream, day))
-            if group is not None:
-                group.ends.clear()
+            self._queue.forget_ends(stream, day)
             self._changed.notify_all()
 
     def flush(self, timeout_seconds: float) -> None:
-        """Returns when everything that was put before is durable, whatever comes meanwhile.
+        """Returns when everything that was put before is durable, whatever comes in the meantime.
 
         Raises:
             StoreUnwritable: it could not be written in time.
         """
         with self._changed:
-            until = self._number
-            self._flush_to = max(self._flush_to, until)
-            for group in self._groups.values():
-                group.due_at = 0.0
+            until = self._queue.hurry()
             self._changed.notify_all()
-            if not self._changed.wait_for(lambda: self._done(until), timeout_seconds):
-                late = sum(number <= until for _, group in self._all() for number, _ in group.entries)
-                why = next((group.error for _, group in self._all() if group.error), "")
-                why = why or ("the disk is too slow" if self.alive else "the writer has died")
-                raise StoreUnwritable(f"{late} blocks could not be written: {why}")
+            if not self._changed.wait_for(lambda: self._queue.is_done(until), timeout_seconds):
+                why = self._queue.error() or ("the disk is too slow" if self.alive else "the writer has died")
+                raise StoreUnwritable(f"{self._queue.late(until)} blocks could not be written: {why}")
 
     def supervise(self) -> bool:
         """Starts the thread again where it has died; what it was writing is written again. Returns whether it had."""
@@ -185,7 +121,7 @@ class Writer:
             if self.alive or self._closing:
                 return False
             self.restarts += 1
-            self._put_back()
+            self._queue.put_back()
             self._start()
             return True
 
@@ -199,11 +135,7 @@ class Writer:
     def check_integrity(self) -> None:
         """Raises AssertionError with the numbers where the books do not balance."""
         with self._changed:
-            waiting: dict[str, int] = {}
-            for (stream, _), group in self._all():
-                waiting[stream] = waiting.get(stream, 0) + sum(entry.size_bytes for _, entry in group.entries)
-            found = {stream: size for stream, size in waiting.items() if size}
-            assert self._bytes == found, f"{found} bytes wait, the books say {self._bytes}"
+            self._queue.check_integrity()
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -212,142 +144,50 @@ class Writer:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(self._worth_writing, self._commit_seconds)
+                self._changed.wait_for(lambda: self._closing or self._queue.is_worth_writing, self._commit_seconds)
                 if self._closing:
                     return
-                due = [key for key, group in self._groups.items() if group.due_at <= time.monotonic()]
+                due = self._queue.due(time.monotonic())
             for key in due:
                 self._commit(key)
-
-    def _worth_writing(self) -> bool:
-        enough = min(self._commit_bytes, self._room_bytes // 2)
-        waiting = [group for group in self._groups.values() if not group.error or not group.due_at]
-        in_a_hurry = any(group.first is not None and group.first <= self._flush_to for group in waiting)
-        return self._closing or in_a_hurry or sum(self._size(group) for group in waiting) >= enough
 
     def _commit(self, key: GroupKey) -> None:
         """Writes the oldest of a group, as much as belongs in one commit."""
         with self._changed:
-            batch = self._take(key)
-            if batch is None:
-                return
-            self._writing = key, batch
-        outcomes = [self._try(key, batch)]
-        if outcomes[0].hopeless:  # one of them cannot be written, ever: each by itself shows which
-            outcomes = [self._try(key, single) for single in _singles(batch)]
-        self._settle(key, outcomes)
-        for batch, error, hopeless in outcomes:
-            blocks = [entry.info for _, entry in batch.entries]
-            if hopeless and blocks:
-                self._give_up(key[0], blocks, error)
-            elif blocks and not error:
-                self.on_durable(key[0], [info.block_id for info in blocks])
+            batch = self._queue.take(key)
+        if batch is None:
+            return
+        results = [self._try(key, batch)]
+        if results[0].hopeless:  # something in it can never be written: each by itself shows what
+            results = [self._try(key, single) for single in batch.singles()]
+        with self._changed:
+            self.commits += self._queue.settle(results, time.monotonic())
+            self._changed.notify_all()
+        for batch, error, hopeless in results:
+            if hopeless:
+                self._give_up(key[0], batch.infos, error)
+            elif batch.entries and not error:
+                self.on_durable(key[0], [info.block_id for info in batch.infos])
 
-    def _try(self, key: GroupKey, batch: _Group) -> _Outcome:
+    def _try(self, key: GroupKey, batch: WriteGroup) -> WriteResult:
         entries = [entry for _, entry in batch.entries]
         try:
             self._write(*key, entries, {block_id: end.end_ns for block_id, end in batch.ends.items()})
         except (StorageError, OSError, MemoryError) as exc:
-            return _Outcome(batch, str(exc) or type(exc).__name__, hopeless=False)
+            return WriteResult(batch, str(exc) or type(exc).__name__, hopeless=False)
         except Exception as exc:  # whatever it is, it must not end the thread that all streams depend on
-            return _Outcome(batch, f"{' '.join(key)}: {type(exc).__name__}: {exc}", hopeless=True)
-        return _Outcome(batch, "", hopeless=False)
-
-    def _take(self, key: GroupKey) -> _Group | None:
-        """The oldest of a group; its new ends once all of its blocks are among them. None where it is empty."""
-        group = self._groups.get(key)
-        if group is None or group.first is None:
-            self._groups.pop(key, None)
-            return None
-        sizes = itertools.accumulate(entry.size_bytes for _, entry in group.entries)
-        count = sum(size < self._commit_bytes for size in sizes) + 1
-        batch = _Group(group.entries[:count], error=group.error, wait_seconds=group.wait_seconds)
-        del group.entries[:count]
-        if not group.entries:
-            batch.ends, group.ends = group.ends, {}
-        return batch
-
-    def _settle(self, key: GroupKey, outcomes: list[_Outcome]) -> None:
-        """Notes what came of a commit: what failed waits again, and longer each time."""
-        with self._changed:
-            assert self._writing is not None, "a batch is being written"
-            batch, group = self._writing[1], self._groups.setdefault(key, _Group())
-            failed = [outcome for outcome in outcomes if outcome.error and not outcome.hopeless]
-            left = _Group([one for each in failed for one in each.batch.entries])
-            for each in failed:
-                left.ends |= each.batch.ends
-            self._free(key[0], self._size(batch) - self._size(left))
-            self._writing = key, left
-            self._put_back()
-            self.commits += not failed
-            group.error = failed[0].error if failed else ""
-            longer = max(self._commit_seconds, 2 * batch.wait_seconds)
-            group.wait_seconds = min(longer, max(self._commit_seconds, _LONGEST_WAIT_SECONDS)) if failed else 0.0
-            group.due_at = time.monotonic() + group.wait_seconds if failed else 0.0
-            if group.first is None:
-                del self._groups[key]
-            self._changed.notify_all()
-
-    def _put_back(self) -> None:
-        """What was being written waits again, before what came later."""
-        if self._writing is not None:
-            key, batch = self._writing
-            group = self._groups.setdefault(key, _Group())
-            group.entries[:0] = batch.entries
-            for block_id, end in batch.ends.items():
-                later = group.ends.get(block_id, end)
-                group.ends[block_id] = NewEnd(end.number, later.end_ns)
-            self._writing = None
+            return WriteResult(batch, f"{' '.join(key)}: {type(exc).__name__}: {exc}", hopeless=True)
+        return WriteResult(batch, "", hopeless=False)
 
     def _give_up(self, stream: str, blocks: list[BlockInfo], why: str) -> None:
         if blocks:
             self.lost_blocks += len(blocks)
             self.on_lost(stream, blocks, why)
 
-    def _take_from(self, stream: str, group: _Group, erasure: Erasure) -> list[BlockInfo]:
-        gone, kept = [], []
-        for number, entry in group.entries:
-            block_id, start_ns, end_ns, *_ = entry.info
-            later = group.ends.get(block_id)
-            if erasure.covers(block_id, start_ns, end_ns if later is None else max(end_ns, later.end_ns)):
-                gone.append(entry.info if later is None else entry.info._replace(end_ns=later.end_ns))
-                group.ends.pop(block_id, None)
-                self._free(stream, entry.size_bytes)
-            else:
-                kept.append((number, entry))
-        group.entries = kept
-        return gone
-
-    def _free(self, stream: str, size: int) -> None:
-        self._bytes[stream] = self._bytes.get(stream, 0) - size
-        if not self._bytes[stream]:
-            del self._bytes[stream]
-
-    def _group(self, stream: str, info: BlockInfo) -> _Group:
-        return self._groups.setdefault((stream, day_of(info.start_ns)), _Group())
-
     def _is_writing(self, stream: str) -> bool:
-        if not self.alive:
-            self._put_back()
-        return self._writing is not None and self._writing[0][0] == stream
-
-    def _all(self) -> list[tuple[GroupKey, _Group]]:
-        return [*self._groups.items(), *([self._writing] if self._writing is not None else [])]
-
-    def _done(self, until: int) -> bool:
-        firsts = (group.first for _, group in self._all())
-        return all(first is None or first > until for first in firsts)
-
-    @staticmethod
-    def _size(group: _Group) -> int:
-        return sum(entry.size_bytes for _, entry in group.entries)
-
-
-def _singles(batch: _Group) -> list[_Group]:
-    return [
-        *(_Group([entry]) for entry in batch.entries),
-        *(_Group(ends={block_id: end}) for block_id, end in batch.ends.items()),
-    ]
+        if not self.alive:  # then nobody is, and what was being written waits again
+            self._queue.put_back()
+        return self._queue.is_writing(stream)
 
 
 def _why_never(info: BlockInfo) -> str:

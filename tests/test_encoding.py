@@ -160,7 +160,7 @@ def test_frames_on_their_way_are_forgotten_with_their_time_and_what_is_like_them
     step_all(stream)
     assert kept(stream) == [(0, False), (1, False), (6, False), (9, False)]
     assert [(info.end_ns - at(0)) // SECOND_NS for info in stream.retriever.index.infos()] == [0, 1, 7, 9]
-    assert stream._tiers.store.seen_ns("yard") == at(3), "a restart would read them again"
+    assert stream._tiers.store.book.seen_ns("yard") == at(3), "a restart would read them again"
 
 
 def test_a_lost_frame_is_forgotten_with_its_time_and_its_gap_stays(stream: Stream) -> None:

@@ -27,7 +27,7 @@ from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.time.span import Span
 
 from .daemon_process import DaemonProcess
-from .memory.blocks import DAY_NS, MORNING_NS, block_of
+from .memory.blocks import DAY_NS, MORNING_NS, block_of, forget_span
 from .test_damage import flip_a_byte
 
 GEOMETRY = Geometry(layers=3, kv_heads=2, head_dim=16)
@@ -174,7 +174,7 @@ def test_what_is_forgotten_leaves_no_byte_in_an_index_file_and_does_not_come_bac
         forgetful.retriever.index.forget(gone)
         forgetful.tiers.drop("yard", gone)
         for number in gone:
-            forgetful.tiers.store.forget("yard", make_block(number).start_ns, make_block(number).end_ns)
+            forget_span(forgetful.tiers.store, make_block(number).start_ns, make_block(number).end_ns)
         after = bytes_under(folder)
         assert not any(marks[number] in after for number in gone)
         assert all(marks[number] in after for number in kept)
@@ -190,7 +190,7 @@ def test_what_is_forgotten_leaves_no_byte_in_an_index_file_and_does_not_come_bac
 
 def test_a_day_that_is_forgotten_whole_takes_its_index_file_along(folder: Path) -> None:
     with memory(folder) as forgetful:
-        forgetful.tiers.store.forget("yard", None, make_block(A_DAY).end_ns)
+        forget_span(forgetful.tiers.store, None, make_block(A_DAY).end_ns)
     assert [file.parent.name for file in index_files(folder)] == ["2026-03-03"]
     assert not (folder / "yard" / "2026-03-02").exists()
 

@@ -90,13 +90,12 @@ class Recall:
     def fetch(self, infos: list[BlockInfo]) -> Steps[list[Seen]]:
         """Blocks from the memory in time order; a damaged one is left out and said so."""
         found, pace = list[Seen](), Pace()
-        with self._tiers.pinned(self._stream.name, [info.block_id for info in infos]):
-            for info in infos:
-                if pace.over:
-                    yield
-                    pace.begin()
-                if (seen := self._one(info)) is not None:
-                    found.append(seen)
+        for info in infos:
+            if pace.over:
+                yield
+                pace.begin()
+            if (seen := self._one(info)) is not None:
+                found.append(seen)
         return sorted(found, key=_in_time)
 
     def gather(self, hits: list[Hit], span: Span | None) -> Steps[list[Seen]]:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 
 from ...memory.errors import StorageError
-from ...memory.partition import Partition, Stamp
+from ...memory.partition import Partition, PartitionVersion
 from ...memory.tiers import Tiers
 from ...retrieval.errors import UnfitIndexFile
 from ...retrieval.index.day import ClosedDay, Day
@@ -25,7 +25,7 @@ class PastDays:
     def __init__(self, stream: str, tiers: Tiers, retriever: Retriever, signatures: Signatures) -> None:
         self._stream, self._tiers, self._retriever, self._signatures = stream, tiers, retriever, signatures
         self._index = retriever.index
-        self._looked_at: dict[Partition, Stamp] = {}  # the states for which there is a file, or can be none
+        self._looked_at: dict[Partition, PartitionVersion] = {}  # the states for which there is a file, or can be none
         self._maker: threading.Thread | None = None
         self._made: ClosedDay | None = None
         self._log = get_logger("index").bind(stream=stream)
@@ -34,7 +34,7 @@ class PastDays:
         """Fills the index: past days without their vectors, the newest from its data."""
         past, written = self._days()
         for partition in past:
-            self._looked_at[partition] = partition.stamp
+            self._looked_at[partition] = partition.version
             day = self._from_file(partition)
             if day.count:
                 self._index.take(day)
@@ -49,10 +49,10 @@ class PastDays:
         if made is not None:
             self._index.replace(made)
         past, _ = self._days()
-        self._looked_at = {day: stamp for day, stamp in self._looked_at.items() if day in past}
+        self._looked_at = {day: version for day, version in self._looked_at.items() if day in past}
         for partition in past:
-            if self._looked_at.get(partition) != partition.stamp:
-                self._looked_at[partition] = partition.stamp
+            if self._looked_at.get(partition) != partition.version:
+                self._looked_at[partition] = partition.version
                 self._maker = threading.Thread(target=self._make_beside, args=(partition,), name="index", daemon=True)
                 self._maker.start()
                 return
@@ -87,7 +87,7 @@ class PastDays:
             UnfitIndexFile: it is damaged or belongs to another state of the data. Of its vectors this comes out only
                 as they are opened, and then the day is made from its data.
         """
-        day = read_day(partition.index_file, partition.stamp, self._index.shapes)
+        day = read_day(partition.index_file, partition.version, self._index.shapes)
 
         def open_it() -> Day:
             try:
@@ -103,12 +103,12 @@ class PastDays:
 
         A day with a damaged block gets none, so that every start finds the damage and says so.
         """
-        stamp, day = partition.stamp, Day(self._index.shapes)
+        version, day = partition.version, Day(self._index.shapes)
         for info, signature in self._signatures([partition]):
             day.add(info, self._retriever.parts(signature))
         day = day.sealed()
         try:
-            if 0 < day.count == stamp.blocks and partition.keep_index(stamp, pack_day(day, stamp)):
+            if 0 < day.count == version.blocks and partition.keep_index(version, pack_day(day, version)):
                 self._log.info("index file made", day=partition.folder.name, blocks=day.count)
         except StorageError as exc:
             self._log.warning("no index file", day=partition.folder.name, error=str(exc))

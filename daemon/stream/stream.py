@@ -15,8 +15,8 @@ import msgspec
 from torch import Tensor
 
 from ...memory.block import Block, BlockInfo, Places
+from ...memory.dayname import LAST_NS
 from ...memory.errors import BlockNotFound, CorruptBlock, StorageError
-from ...memory.folder import LAST_NS
 from ...memory.tiers import Tiers
 from ...memory.window import Window
 from ...retrieval.retrievers.retriever import Retriever
@@ -168,7 +168,7 @@ class Stream:
         before_id = others_id(self.name, self.config, start_ns, newest_id, book) if self.watched else 0
         if self._inbox.resumes and newest_id <= before_id and last_ns >= start_ns:
             last_ns = 0
-        seen_ns = self._tiers.store.seen_ns(self.name)
+        seen_ns = self._tiers.store.book.seen_ns(self.name)
         if not self._inbox.resumes and seen_ns > time.time_ns():
             seen_ns = 0
         return max(seen_ns, last_ns)

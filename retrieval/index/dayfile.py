@@ -20,7 +20,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from ...memory.partition import Stamp
+from ...memory.partition import PartitionVersion
 from ..errors import UnfitIndexFile
 from .clusters import Clusters
 from .day import SPAN_ROWS, ClosedDay, Day
@@ -40,25 +40,25 @@ class _Part(NamedTuple):
     checksum: int
 
 
-def pack_day(day: Day, stamp: Stamp) -> list[bytes]:
+def pack_day(day: Day, data_version: PartitionVersion) -> list[bytes]:
     """A file's content.
 
     Args:
-        stamp: the state of the data that the day was made from.
+        data_version: the state of the data that the day was made from.
     """
     bodies = [_Faiss.serialize_index(part.index).tobytes() for part in day.vectors]
-    head = _HEADER.pack(MAGIC, VERSION, len(bodies), day.count, *stamp)
+    head = _HEADER.pack(MAGIC, VERSION, len(bodies), day.count, *data_version)
     for (per_block, dim), body in zip(day.shapes, bodies, strict=True):
         head += _PART.pack(per_block, dim, len(body), crc32c.crc32c(body))
     head += day.blocks.tobytes()
     return [head, _CHECKSUM.pack(crc32c.crc32c(head)), *bodies]
 
 
-def read_day(path: Path, stamp: Stamp, shapes: Sequence[tuple[int, int]]) -> ClosedDay:
+def read_day(path: Path, data_version: PartitionVersion, shapes: Sequence[tuple[int, int]]) -> ClosedDay:
     """The day in a file; its `open` raises as this does.
 
     Args:
-        stamp: the state of the data that lies beside it now.
+        data_version: the state of the data that lies beside it now.
         shapes: of the index that wants it.
 
     Raises:
@@ -79,8 +79,12 @@ def read_day(path: Path, stamp: Stamp, shapes: Sequence[tuple[int, int]]) -> Clo
     if data[end : end + _CHECKSUM.size] != _CHECKSUM.pack(crc32c.crc32c(data[:end])):
         raise UnfitIndexFile(f"{path}: the checksum does not hold")
     parts = [_Part(*part) for part in _PART.iter_unpack(data[_HEADER.size : rows_at])]
-    if Stamp(*state) != stamp or [(part.per_block, part.dim) for part in parts] != list(shapes) or not count:
-        raise UnfitIndexFile(f"{path} was made from something else: {state}, not {list(stamp)}")
+    if (
+        PartitionVersion(*state) != data_version
+        or [(part.per_block, part.dim) for part in parts] != list(shapes)
+        or not count
+    ):
+        raise UnfitIndexFile(f"{path} was made from something else: {state}, not {list(data_version)}")
     rows = np.frombuffer(data, SPAN_ROWS, count, rows_at)
 
     def open_it() -> Day:

@@ -18,8 +18,9 @@ from longwatch.memory.book import Erasure
 from longwatch.memory.errors import BlockNotFound, StoreInUse, StoreUnwritable
 from longwatch.memory.partition import Partition
 from longwatch.memory.store import Store
+from longwatch.memory.storedblocks import StoredBlocks
 
-from .blocks import DAY_NS, MORNING_NS, make_block
+from .blocks import DAY_NS, MORNING_NS, forget_span, make_block
 from .rights import like_any_user
 from .test_store import bytes_under, config, marks_of, memory, tiers_on
 
@@ -48,7 +49,7 @@ def test_blocks_that_wait_in_ram_are_forgotten_too(tmp_path: Path) -> None:
         if number == 4:
             store.flush()
     tiers.extend("yard", make_block(2).info, span(5, 5)[0])
-    assert store.forget("yard", *span(5, 6)) == 3  # the second lasts into it
+    assert forget_span(store, *span(5, 6)) == 3  # the second lasts into it
     store.flush()
     assert ids_of(store) == [1, 3, 4, 7]
     store.close()
@@ -57,9 +58,9 @@ def test_blocks_that_wait_in_ram_are_forgotten_too(tmp_path: Path) -> None:
 def test_what_comes_later_is_not_meant_even_if_its_clock_says_so(tmp_path: Path) -> None:
     fill(tmp_path)
     with memory(tmp_path) as tiers:
-        erasure = tiers.store.promise("yard", *span(3, 6))
+        erasure = tiers.store.eraser.promise("yard", *span(3, 6))
         tiers.spill("yard", make_block(11, span(4, 4)[0]))
-        assert tiers.store.carry_out(erasure) == [3, 4, 5, 6]
+        assert tiers.store.eraser.carry_out(erasure) == [3, 4, 5, 6]
         tiers.store.flush()
         assert ids_of(tiers.store) == [1, 2, 7, 8, 9, 10, 11]
 
@@ -68,7 +69,7 @@ def test_a_block_that_is_committed_while_a_day_is_looked_through_is_none_that_ca
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path)
-    look = Partition.all_ids
+    look = StoredBlocks.all_ids
     with memory(tmp_path) as tiers:
         later = iter(range(11, 15))
 
@@ -76,7 +77,7 @@ def test_a_block_that_is_committed_while_a_day_is_looked_through_is_none_that_ca
             tiers.spill("yard", make_block(next(later)))
             tiers.store.flush()
 
-        def looked_at_while_it_grows(day: Partition) -> set[int]:
+        def looked_at_while_it_grows(day: StoredBlocks) -> set[int]:
             commit_one()
             found = look(day)
             commit_one()
@@ -84,22 +85,22 @@ def test_a_block_that_is_committed_while_a_day_is_looked_through_is_none_that_ca
 
         erasure = Erasure(1, "yard", *span(3, 6), last_id=1 << 40)
         with monkeypatch.context() as patch:
-            patch.setattr(Partition, "all_ids", looked_at_while_it_grows)
+            patch.setattr(StoredBlocks, "all_ids", looked_at_while_it_grows)
             (day,) = tiers.store.partitions("yard")
-            assert set(day.touched(erasure, {})) == {3, 4, 5, 6}
+            assert set(day.blocks.touched(erasure, {})) == {3, 4, 5, 6}
         assert next(later) > 12
 
 
 def test_an_open_end_forgets_all_so_far_and_the_time_is_known_as_seen(tmp_path: Path) -> None:
     fill(tmp_path)
     with memory(tmp_path) as tiers:
-        assert tiers.store.forget("yard", span(8, 8)[0], None) == 3
-        assert tiers.store.seen_ns("yard") == span(10, 10)[0]
-        assert tiers.store.forget("yard", None, None) == 7
+        assert forget_span(tiers.store, span(8, 8)[0], None) == 3
+        assert tiers.store.book.seen_ns("yard") == span(10, 10)[0]
+        assert forget_span(tiers.store, None, None) == 7
         assert tiers.store.streams() == []
         assert not (tmp_path / "yard" / "2026-03-02").exists()
     with memory(tmp_path) as tiers:
-        assert tiers.store.seen_ns("yard") == span(10, 10)[0]
+        assert tiers.store.book.seen_ns("yard") == span(10, 10)[0]
 
 
 def test_a_failed_forgetting_is_hidden_tried_again_and_told_truly(tmp_path: Path) -> None:
@@ -108,18 +109,19 @@ def test_a_failed_forgetting_is_hidden_tried_again_and_told_truly(tmp_path: Path
         in_the_way = tmp_path / "yard" / "2026-03-02" / "fresh"
         in_the_way.write_text("not a folder")
         for _ in range(2):
-            with pytest.raises(StoreUnwritable, match="cannot be written anew"):
-                tiers.store.forget("yard", *span(3, 4))
+            with pytest.raises(StoreUnwritable, match="cannot be rewritten"):
+                forget_span(tiers.store, *span(3, 4))
             assert ids_of(tiers.store) == [1, 2, 5, 6, 7, 8, 9, 10]
             assert [info.block_id for info, _ in tiers.signatures("yard")] == [1, 2, 5, 6, 7, 8, 9, 10]
-            for read in (tiers.store.record, tiers.store.info):
+            (day,) = tiers.store.partitions("yard")
+            for read in (day.blocks.record, day.blocks.info):
                 with pytest.raises(BlockNotFound):
-                    read("yard", 3)
+                    read(3)
             assert tiers.picture("yard", 3) == b""
-        assert len(tiers.store.promised) == 1
+        assert len(tiers.store.eraser.pending) == 1
         in_the_way.unlink()
-        assert tiers.store.forget("yard", *span(3, 4)) == 2
-        assert tiers.store.promised == []
+        assert forget_span(tiers.store, *span(3, 4)) == 2
+        assert tiers.store.eraser.pending == []
         assert not any(marks_of(number)[0] in bytes_under(tmp_path) for number in (3, 4))
 
 
@@ -129,12 +131,13 @@ def test_what_went_later_by_itself_is_told_to_who_asks_again(tmp_path: Path) -> 
         in_the_way = tmp_path / "yard" / "2026-03-02" / "fresh"
         in_the_way.write_text("not a folder")
         with pytest.raises(StoreUnwritable):
-            tiers.store.forget("yard", *span(3, 4))
-        assert tiers.store.carry_out_rest()[0] == {}
+            forget_span(tiers.store, *span(3, 4))
+        assert tiers.store.eraser.carry_out_rest() == {}
         in_the_way.unlink()
-        assert tiers.store.carry_out_rest() == ({"yard": [3, 4]}, "")
-        assert tiers.store.forget("yard", *span(3, 4)) == 2
-        assert tiers.store.forget("yard", *span(3, 4)) == 0
+        assert tiers.store.eraser.carry_out_rest() == {"yard": [3, 4]}
+        assert tiers.store.eraser.error == ""
+        assert forget_span(tiers.store, *span(3, 4)) == 2
+        assert forget_span(tiers.store, *span(3, 4)) == 0
 
 
 @pytest.mark.parametrize("shut", ["yard", "yard/2026-03-02"])
@@ -144,9 +147,9 @@ def test_a_whole_day_that_cannot_be_deleted_is_told_each_time_and_never_comes_ba
         (tmp_path / shut).chmod(0o500)
         for _ in range(3):
             with pytest.raises(StoreUnwritable, match=r"2026-03-02.* cannot be (removed|deleted): Perm"):
-                tiers.store.forget("yard", None, None)
+                forget_span(tiers.store, None, None)
             assert ids_of(tiers.store) == []
-            assert len(tiers.store.promised) == 1
+            assert len(tiers.store.eraser.pending) == 1
         for folder in (tmp_path / "yard", *(tmp_path / "yard").iterdir()):
             folder.chmod(0o700)
     with memory(tmp_path) as tiers:
@@ -161,8 +164,8 @@ def test_a_day_that_cannot_be_deleted_keeps_no_other_from_being_erased(tmp_path:
         tiers.store.flush()
         first = tmp_path / "yard" / "2026-03-02"
         (first / "fresh").write_text("not a folder")
-        with pytest.raises(StoreUnwritable, match="cannot be written anew"):
-            tiers.store.forget("yard", span(5, 5)[0], None)
+        with pytest.raises(StoreUnwritable, match="cannot be rewritten"):
+            forget_span(tiers.store, span(5, 5)[0], None)
         assert ids_of(tiers.store) == [1, 2, 3, 4]
         assert marks_of(5)[0] in bytes_under(tmp_path)
         assert marks_of(11)[0] not in bytes_under(tmp_path)
@@ -173,10 +176,10 @@ def test_a_day_that_cannot_be_deleted_keeps_no_other_from_being_erased(tmp_path:
         with like_any_user():
             first.chmod(0o500)
             with pytest.raises(StoreUnwritable, match="index cannot be removed"):
-                tiers.store.forget("yard", None, None)
+                forget_span(tiers.store, None, None)
             assert ids_of(tiers.store) == []
             first.chmod(0o700)
-        assert tiers.store.forget("yard", None, None) == 11  # hidden ones count as well
+        assert forget_span(tiers.store, None, None) == 11  # hidden ones count as well
 
 
 def test_a_dropped_day_is_gone_whole_or_as_it_was(tmp_path: Path) -> None:
@@ -202,7 +205,7 @@ def test_a_dropped_day_is_gone_whole_or_as_it_was(tmp_path: Path) -> None:
         assert not any(marks_of(number)[0] in bytes_under(tmp_path) for number in range(1, 11))
 
 
-def test_a_folder_in_which_a_day_is_still_written_anew_is_not_given_to_another(
+def test_a_folder_in_which_a_day_is_still_being_rewritten_is_not_given_to_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path)
@@ -215,7 +218,7 @@ def test_a_folder_in_which_a_day_is_still_written_anew_is_not_given_to_another(
 
     def forget_some() -> None:
         with pytest.raises(StoreUnwritable, match="closed"):
-            store.forget("yard", *span(3, 6))
+            forget_span(store, *span(3, 6))
 
     monkeypatch.setattr(Partition, "forget", forget_slowly)
     monkeypatch.setattr("longwatch.memory.eraser._CLOSE_SECONDS", 0.1)
@@ -285,9 +288,9 @@ def test_a_kill_after_the_promise_brings_nothing_back(tmp_path: Path, moment: st
         "from longwatch.memory.store import Store\nfrom longwatch.memory.partition import Partition\n"
         "die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"store = Store(config(Path({str(tmp_path)!r})))\n"
-        f"erasure = store.promise('yard', {span(3, 3)[0]}, {span(6, 6)[0]})\n"
+        f"erasure = store.eraser.promise('yard', {span(3, 3)[0]}, {span(6, 6)[0]})\n"
         f"Partition.forget = die\n"
-        f"die() if {moment == 'promised'} else store.carry_out(erasure)\n"
+        f"die() if {moment == 'promised'} else store.eraser.carry_out(erasure)\n"
     )
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
@@ -296,13 +299,13 @@ def test_a_kill_after_the_promise_brings_nothing_back(tmp_path: Path, moment: st
         assert ids_of(tiers.store) == [1, 2, 7, 8, 9, 10]
         assert not any(mark in bytes_under(tmp_path) for number in (3, 6) for mark in marks_of(number))
         assert not (tmp_path / "yard" / "2026-03-02" / "index").exists()
-        assert tiers.store.seen_ns("yard") == span(6, 6)[0]
+        assert tiers.store.book.seen_ns("yard") == span(6, 6)[0]
 
 
 def test_a_start_that_cannot_erase_hides_says_so_and_erases_later(tmp_path: Path) -> None:
     fill(tmp_path)
     store = Store(config(tmp_path))
-    store.promise("yard", *span(3, 6))
+    store.eraser.promise("yard", *span(3, 6))
     store.close()
     limit = lmdb.open  # the day's new file cannot be made
     try:
@@ -312,7 +315,7 @@ def test_a_start_that_cannot_erase_hides_says_so_and_erases_later(tmp_path: Path
         assert any("it is not shown, and tried again" in notice for notice in store.notices)
     finally:
         lmdb.open = limit
-    assert store.carry_out_rest() == ({"yard": [3, 4, 5, 6]}, "")
+    assert store.eraser.carry_out_rest() == {"yard": [3, 4, 5, 6]}
     assert not any(marks_of(number)[0] in bytes_under(tmp_path) for number in (3, 6))
     store.close()
 
@@ -331,9 +334,9 @@ def test_a_block_whose_span_is_damaged_goes_with_its_day_and_stays_with_others(t
         txn.put((9).to_bytes(8, "big"), b"damaged", db=spans)
         txn.delete((10).to_bytes(8, "big"), db=spans)
     with memory(tmp_path) as tiers:
-        assert tiers.store.forget("yard", MORNING_NS + 8 * DAY_NS, None) == 0
+        assert forget_span(tiers.store, MORNING_NS + 8 * DAY_NS, None) == 0
         assert marks_of(9)[0] in bytes_under(tmp_path)
-        assert tiers.store.forget("yard", *span(3, 3)) == 3
+        assert forget_span(tiers.store, *span(3, 3)) == 3
         assert ids_of(tiers.store) == [1, 2, 4, 5, 6, 7, 8]
         assert not any(marks_of(number)[0] in bytes_under(tmp_path) for number in (3, 9, 10))
 
@@ -349,9 +352,9 @@ def test_what_cannot_be_read_is_forgotten_with_the_days_after_it_since_a_scene_m
         txn.put((1).to_bytes(8, "big"), b"damaged", db=env.open_db(b"spans", txn=txn))
     (day / "data.mdb.broken-20260303-000000").write_bytes(b"something of the 2nd")
     with memory(tmp_path) as tiers:
-        assert tiers.store.forget("yard", None, MORNING_NS - DAY_NS) == 0
+        assert forget_span(tiers.store, None, MORNING_NS - DAY_NS) == 0
         assert b"of the 2nd" in bytes_under(tmp_path)
-        assert tiers.store.forget("yard", MORNING_NS + DAY_NS, MORNING_NS + DAY_NS + SECOND_NS) == 1
+        assert forget_span(tiers.store, MORNING_NS + DAY_NS, MORNING_NS + DAY_NS + SECOND_NS) == 1
     assert marks_of(1)[0] not in bytes_under(tmp_path)
     assert b"of the 2nd" not in bytes_under(tmp_path)
 
@@ -365,10 +368,10 @@ def test_files_that_were_set_aside_go_with_their_day(tmp_path: Path) -> None:
     (other / "data.mdb.broken-20260306-000000").write_bytes(b"something of the 5th")
     with memory(tmp_path) as tiers:
         assert tiers.store.remembered() == ["yard"]
-        assert tiers.store.forget("yard", *span(3, 3)) == 1
+        assert forget_span(tiers.store, *span(3, 3)) == 1
         assert b"of the 2nd" not in bytes_under(tmp_path)
         assert b"of the 5th" in bytes_under(tmp_path)
-        assert tiers.store.forget("yard", MORNING_NS + 2 * DAY_NS, None) == 0
+        assert forget_span(tiers.store, MORNING_NS + 2 * DAY_NS, None) == 0
         assert not other.exists()
         assert len(ids_of(tiers.store)) == 9
 
@@ -381,7 +384,7 @@ def test_a_block_that_lasts_over_midnight_is_forgotten_by_either_day(tmp_path: P
         tiers.extend("yard", block.info, MORNING_NS + DAY_NS - SECOND_NS)
         tiers.store.flush()
         midnight = MORNING_NS + 15 * 3600 * SECOND_NS
-        assert tiers.store.forget("yard", midnight, midnight + SECOND_NS) == 1
+        assert forget_span(tiers.store, midnight, midnight + SECOND_NS) == 1
         assert ids_of(tiers.store) == [2]
 
 

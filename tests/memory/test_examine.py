@@ -11,7 +11,7 @@ import pytest
 
 from longwatch.memory import examine as examining
 from longwatch.memory.errors import StorageError, StoreUnreadable, UnknownFormat
-from longwatch.memory.examine import Day, examine, ids_twice
+from longwatch.memory.examine import ExaminedDay, examine, ids_twice
 from longwatch.memory.store import Store
 
 from .blocks import DAY_NS, MORNING_NS, forget, make_block
@@ -49,7 +49,8 @@ def test_two_days_with_the_same_ids_are_found(tmp_path: Path) -> None:
 
 def test_runs_that_lie_within_one_another_are_found_and_days_apart_are_not() -> None:
     days = [
-        Day("a", f"2026-03-0{n}", 0, {}, ids=ids) for n, ids in enumerate((((1, 9),), ((3, 4), (20, 30)), ((10, 19),)))
+        ExaminedDay("a", f"2026-03-0{n}", 0, {}, ids=ids)
+        for n, ids in enumerate((((1, 9),), ((3, 4), (20, 30)), ((10, 19),)))
     ]
     assert [sentence.split(",")[0] for sentence in ids_twice(days)] == ["a: 2026-03-00 and 2026-03-01 both hold 2 ids"]
 

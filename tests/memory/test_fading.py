@@ -11,8 +11,9 @@ import torch
 
 from longwatch.memory.block import Block, Places
 from longwatch.memory.errors import CorruptBlock
-from longwatch.memory.fading import Fader
-from longwatch.memory.retention import Day, days_to_fade
+from longwatch.memory.fader import Fader
+from longwatch.memory.fading import fade_day
+from longwatch.memory.retention import StoredDay, days_to_fade
 from longwatch.memory.settings import CodecName, FadeStep, MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
@@ -114,7 +115,7 @@ def test_a_fading_that_is_broken_off_changes_nothing_and_reads_go_on_meanwhile(t
 
     def run() -> None:
         with pytest.raises(KeyboardInterrupt):
-            tiers.fade("yard", tiers.store.partition("yard", DAYS[0]), step("ecsq2"), rest)
+            fade_day(tiers, "yard", tiers.store.partition("yard", DAYS[0]), step("ecsq2"), rest)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -154,7 +155,7 @@ def test_a_day_fades_to_fewer_tokens_and_keeps_the_text_and_what_was_unusual(tmp
         for number, places in unusual.items():
             (block,) = tiers.fetch("yard", [number])
             assert block.places == Places((*range(8), *sorted(places)), 24)
-            assert block.info.tokens == tiers.store.info("yard", number).tokens == 10
+            assert block.info.tokens == tiers.store.blocks_with("yard", number).info(number).tokens == 10
             difference = block.keys.float() - camera_block(number).keys[:, :, list(block.places.kept)].float()
             assert difference[:, :, :8].abs().mean() < 0.3
             assert (difference[:, :, 8:].mean() - 6).abs() < 0.2
@@ -182,7 +183,7 @@ def test_a_damaged_block_stays_damaged_and_does_not_keep_the_others_from_fading(
 
 
 def test_days_are_due_by_age_and_the_newest_never() -> None:
-    days = [Day("yard", f"2026-03-{day:02}", 100, 100) for day in range(1, 11)]
+    days = [StoredDay("yard", f"2026-03-{day:02}", 100, 100) for day in range(1, 11)]
     now = datetime(2026, 3, 10, 12, tzinfo=UTC)
     fading = (step("ecsq4", 2), step("ecsq2", 6))
     due = days_to_fade(days, now_ns=int(now.timestamp() * 1e9), fade=fading)

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from longwatch.memory.errors import BlockNotFound, BrokenFile, CorruptBlock, StorageError
-from longwatch.memory.partition import Entry, Partition
+from longwatch.memory.examine import find_damage
+from longwatch.memory.partition import Partition
 from longwatch.memory.record import read_record
+from longwatch.memory.rows import Entry
 
 from .blocks import forget, make_block
 from .writer import FINGERPRINT, open_store
@@ -36,21 +38,21 @@ def values_of(day: Partition, block_ids: list[int]) -> Values:
     """Every value of some blocks, or the error in its place."""
     found: Values = {}
     for block_id in block_ids:
-        for name, read in (("record", day.record), ("info", day.info), ("picture", day.picture)):
+        for name, read in (("record", day.blocks.record), ("info", day.blocks.info), ("picture", day.blocks.picture)):
             try:
                 found[name, block_id] = read(block_id)
                 if name == "record":
                     check(found[name, block_id])
             except (CorruptBlock, BlockNotFound) as exc:
                 found[name, block_id] = exc
-    for info, signature in day.signatures(lambda block_id, exc: None):
+    for info, signature in day.blocks.signatures(lambda block_id, exc: None):
         found["signature", info.block_id] = signature.numpy().tobytes()
     return found
 
 
 def judge(day: Partition, truth: Values) -> str:
     """`found` where an error or the doctor tells of damage, `harmless` where there is none, else what is wrong."""
-    damage = day.damage(check)
+    damage = find_damage(day, check)
     found = values_of(day, [block_id for name, block_id in truth if name == "info"])
     bad = {key for key in truth.keys() | found.keys() if isinstance(found.get(key), StorageError) or key not in found}
     wrong = {key for key in found.keys() - bad if found[key] != truth.get(key)}
@@ -79,7 +81,7 @@ def flip_and_read(folder: Path, places: list[int], truth: Values, pipe: Any) -> 
         values["info", 1] = values["info", 1]._replace(end_ns=5)
         values["signature", 1000] = new.signature.numpy().tobytes()
         later = judge(day, values)
-        day.close()
+        day.file.close()
         pipe.send((place, later if later.startswith("wrong") else outcome))
 
 
@@ -104,8 +106,8 @@ def test_no_flipped_byte_brings_back_another_value_or_ends_its_reader(
 ) -> None:
     monkeypatch.syspath_prepend(ROOT)  # where the processes find their code
     partition = Partition(day, MAP_BYTES)
-    truth = values_of(partition, partition.ids())
-    partition.close()
+    truth = values_of(partition, partition.blocks.ids())
+    partition.file.close()
     assert not [value for value in truth.values() if isinstance(value, StorageError)]
     places = range(0, (day / "data.mdb").stat().st_size, EVERY)
     target = importlib.import_module("tests.memory.test_flips").flip_and_read

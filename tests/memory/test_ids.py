@@ -17,7 +17,7 @@ from longwatch.memory.ids import Ids
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 
-from .blocks import DAY_NS, MORNING_NS, forget, make_block
+from .blocks import DAY_NS, MORNING_NS, forget, forget_span, make_block
 from .test_store import memory
 
 
@@ -93,7 +93,7 @@ def test_where_the_book_is_lost_again_and_again_no_id_is_given_twice(tmp_path: P
         with memory(tmp_path) as tiers:
             given += [tiers.store.next_id("yard") for _ in range(5)]
             tiers.spill("yard", make_block(given[-1], MORNING_NS))
-            tiers.store.forget("yard", None, None)  # nothing on the disk tells of them any more
+            forget_span(tiers.store, None, None)  # nothing on the disk tells of them any more
         (tmp_path / FOLDER / "data.mdb").write_bytes(b"broken" * 1000)
     assert given == sorted(set(given))
     assert len(list((tmp_path / FOLDER).glob("data.mdb.broken-*"))) == 3

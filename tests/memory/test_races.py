@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from longwatch.memory.errors import BlockNotFound, StorageError
+from longwatch.memory.fading import fade_day
 from longwatch.memory.settings import FadeStep
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
@@ -70,7 +71,7 @@ class Shared:
 
     def forget(self, rng: random.Random) -> None:
         stream, since_ns = rng.choice(STREAMS), MORNING_NS + rng.randrange(5 * 24) * HOUR_NS
-        gone = self.store.carry_out(self.store.promise(stream, since_ns, since_ns + 2 * HOUR_NS))
+        gone = self.store.eraser.carry_out(self.store.eraser.promise(stream, since_ns, since_ns + 2 * HOUR_NS))
         self.tiers.drop(stream, gone)
         self.gone[stream].update(gone)
         time.sleep(rng.uniform(0, 0.02))
@@ -88,7 +89,7 @@ class Shared:
         stream, day, *_ = rng.choice(self.store.days() or [("yard", "never")])
         try:
             step = FadeStep(days=0, codec="int4")
-            self.tiers.fade(stream, self.store.partition(stream, day), step, lambda: None)
+            fade_day(self.tiers, stream, self.store.partition(stream, day), step, lambda: None)
         except BlockNotFound:  # it went meanwhile
             pass
         time.sleep(rng.uniform(0, 0.05))

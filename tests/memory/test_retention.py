@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from longwatch.memory.book import Book
-from longwatch.memory.retention import Day, Dropping, Limit, Retention, over_limit, too_old
+from longwatch.memory.retention import Dropping, Limit, Retention, StoredDay, over_limit, too_old
 from longwatch.memory.retentionclock import RetentionClock
 from longwatch.memory.settings import MemoryConfig
 
@@ -18,7 +18,9 @@ from .blocks import DAY_NS, MORNING_NS
 
 MARCH_6 = MORNING_NS + 4 * DAY_NS
 SECOND_NS = 1_000_000_000
-DAYS = [Day("a", f"2026-03-{d:02}", 100, 60, last_id=d) for d in range(1, 6)] + [Day("b", "2026-01-01", 50, 10)]
+DAYS = [StoredDay("a", f"2026-03-{d:02}", 100, 60, last_id=d) for d in range(1, 6)] + [
+    StoredDay("b", "2026-01-01", 50, 10)
+]
 
 
 class Clocks:
@@ -57,7 +59,7 @@ def names(dropping: list[Dropping]) -> list[tuple[str, str]]:
     return [(each.stream, each.day) for each in dropping]
 
 
-def old_at(days: list[Day], now_ns: int, keep_days: float, **options: object) -> list[tuple[str, str]]:
+def old_at(days: list[StoredDay], now_ns: int, keep_days: float, **options: object) -> list[tuple[str, str]]:
     found = too_old(days, now_ns=now_ns, keep_days=keep_days, **options)  # type: ignore[arg-type]
     return [name for name, each in zip(names(found), found, strict=True) if each.at_ns <= now_ns]
 
@@ -69,13 +71,13 @@ def test_whole_days_get_too_old_and_the_newest_never() -> None:
 
 
 def test_a_day_counts_from_when_it_was_stored_not_only_from_when_it_was_seen() -> None:
-    days = [Day("old", f"2020-05-{d:02}", 1, 1, stored_ns=MARCH_6 - d * DAY_NS, last_id=d) for d in range(1, 6)]
+    days = [StoredDay("old", f"2020-05-{d:02}", 1, 1, stored_ns=MARCH_6 - d * DAY_NS, last_id=d) for d in range(1, 6)]
     assert old_at(days, MARCH_6, 30) == []
     assert old_at(days, MARCH_6, 2.5) == [("old", "2020-05-03"), ("old", "2020-05-04")]
 
 
 def test_the_day_that_is_written_stays_whatever_its_date() -> None:
-    days = [Day("a", "2026-03-01", 100, 60, last_id=90), Day("a", "2031-01-01", 100, 60, last_id=80)]
+    days = [StoredDay("a", "2026-03-01", 100, 60, last_id=90), StoredDay("a", "2031-01-01", 100, 60, last_id=80)]
     assert old_at(days, MARCH_6 + 4000 * DAY_NS, 1) == [("a", "2031-01-01")]
     assert [day.day for day, _ in over_limit(days, disk=Limit(1, 0), content=None, now_ns=MARCH_6)] == ["2031-01-01"]
 
@@ -163,10 +165,10 @@ def test_a_notice_is_as_long_as_the_configuration_says(clocks: Clocks) -> None:
 
 def test_above_a_limit_the_day_that_was_stored_first_goes_first_whatever_its_date() -> None:
     days = [
-        Day("a", "2031-01-01", 100, 60, stored_ns=MARCH_6 - 4 * DAY_NS, last_id=10),
-        Day("a", "2026-03-03", 100, 60, stored_ns=MARCH_6 - 3 * DAY_NS, last_id=20),
-        Day("b", "2020-05-01", 100, 60, stored_ns=MARCH_6 - 2 * DAY_NS, last_id=90),  # an old recording
-        Day("a", "2026-03-05", 100, 60, stored_ns=MARCH_6 - DAY_NS, last_id=30),
+        StoredDay("a", "2031-01-01", 100, 60, stored_ns=MARCH_6 - 4 * DAY_NS, last_id=10),
+        StoredDay("a", "2026-03-03", 100, 60, stored_ns=MARCH_6 - 3 * DAY_NS, last_id=20),
+        StoredDay("b", "2020-05-01", 100, 60, stored_ns=MARCH_6 - 2 * DAY_NS, last_id=90),  # an old recording
+        StoredDay("a", "2026-03-05", 100, 60, stored_ns=MARCH_6 - DAY_NS, last_id=30),
     ]
     over = over_limit(days, disk=Limit(1, 0), content=None, now_ns=MARCH_6, watched=["a"])
     assert [day.day for day, _ in over] == ["2031-01-01", "2026-03-03", "2020-05-01"]
@@ -174,10 +176,10 @@ def test_above_a_limit_the_day_that_was_stored_first_goes_first_whatever_its_dat
 
 def test_a_day_that_was_stored_under_a_clock_ahead_goes_before_those_that_came_later() -> None:
     days = [
-        Day("a", "2026-02-20", 100, 60, stored_ns=MARCH_6 - 14 * DAY_NS, last_id=5),
-        Day("a", "2031-01-01", 100, 60, stored_ns=MARCH_6 + 2000 * DAY_NS, last_id=10),
-        Day("a", "2026-03-03", 100, 60, stored_ns=MARCH_6 - 3 * DAY_NS, last_id=20),
-        Day("a", "2026-03-06", 100, 60, stored_ns=MARCH_6, last_id=30),
+        StoredDay("a", "2026-02-20", 100, 60, stored_ns=MARCH_6 - 14 * DAY_NS, last_id=5),
+        StoredDay("a", "2031-01-01", 100, 60, stored_ns=MARCH_6 + 2000 * DAY_NS, last_id=10),
+        StoredDay("a", "2026-03-03", 100, 60, stored_ns=MARCH_6 - 3 * DAY_NS, last_id=20),
+        StoredDay("a", "2026-03-06", 100, 60, stored_ns=MARCH_6, last_id=30),
     ]
     over = over_limit(days, disk=Limit(1, 0), content=None, now_ns=MARCH_6)
     assert [day.day for day, _ in over] == ["2026-02-20", "2031-01-01", "2026-03-03"]

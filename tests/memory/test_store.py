@@ -17,9 +17,10 @@ from longwatch.memory.errors import BlockNotFound, CorruptBlock, FingerprintMism
 from longwatch.memory.record import seal
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
-from longwatch.memory.tiers import SCALED_ON, Tiers
+from longwatch.memory.streamscales import SCALED_ON
+from longwatch.memory.tiers import Tiers
 
-from .blocks import DAY_NS, MORNING_NS, forget, make_block
+from .blocks import DAY_NS, MORNING_NS, forget, forget_span, make_block
 
 FINGERPRINT = "ab" * 32
 
@@ -64,7 +65,7 @@ def test_a_block_can_be_fetched_before_it_is_durable(tmp_path: Path) -> None:
     assert tiers.fetch("yard", [1])[0].start_ns == make_block(1).start_ns
     assert tiers.picture("yard", 1) == b"jpeg1"
     with pytest.raises(BlockNotFound):
-        store.record("yard", 1)
+        store.blocks_with("yard", 1).record(1)
     store.close()
 
 
@@ -142,17 +143,15 @@ def test_a_flipped_byte_in_the_file_never_comes_back_as_a_block(tmp_path: Path) 
         tiers.fetch("yard", [1])
 
 
-def test_ram_stays_within_its_budget_and_pinned_blocks_stay(tmp_path: Path) -> None:
-    with memory(tmp_path, ram_bytes=3000) as tiers:
+def test_ram_stays_within_its_budget_and_keeps_what_was_read_last(tmp_path: Path) -> None:
+    with memory(tmp_path) as tiers:
         for number in range(1, 20):
             tiers.spill("yard", make_block(number))
-        tiers.store.flush()
-        with tiers.pinned("yard", [1, 2, 3, 4, 5]):
-            tiers.fetch("yard", [1, 2, 3, 4, 5])
-            assert tiers.stats.ram_bytes > 3000
-            tiers.check_integrity()
-        assert tiers.stats.ram_bytes <= 3000
+    with memory(tmp_path, ram_bytes=3000) as tiers:
+        tiers.fetch("yard", range(1, 20))
         tiers.check_integrity()
+        assert 0 < tiers.stats.ram_bytes <= 3000
+        assert [tiers.in_ram("yard", number) for number in (1, 18, 19)] == [False, True, True]
 
 
 def test_the_books_balance_after_any_walk(tmp_path: Path) -> None:
@@ -194,7 +193,8 @@ def test_a_file_takes_more_of_the_disk_than_what_it_holds(tmp_path: Path) -> Non
             tiers.spill("yard", make_block(number, picture=b"a picture " * 100))
         tiers.store.flush()
         (day,) = tiers.store.days()
-        least = sum(len(tiers.store.record("yard", n)) + len(tiers.store.picture("yard", n)) for n in range(1, 40))
+        blocks = tiers.store.partitions("yard")[0].blocks
+        least = sum(len(blocks.record(n)) + len(blocks.picture(n)) for n in range(1, 40))
         assert least < day.content_bytes <= day.disk_bytes
 
 
@@ -229,7 +229,7 @@ def test_what_is_forgotten_leaves_no_byte_and_the_rest_is_as_it_was(tmp_path: Pa
             tiers.fetch("yard", [4])
         tiers.spill("yard", make_block(12))
         day = MORNING_NS + DAY_NS
-        assert tiers.store.forget("yard", day, day + DAY_NS // 4) == 1  # all of its day
+        assert forget_span(tiers.store, day, day + DAY_NS // 4) == 1  # all of its day
     with memory(tmp_path) as tiers:
         assert [info.block_id for info in tiers.store.infos("yard")] == [*kept[:-1], 12]
         assert [day.day for day in tiers.store.days()] == ["2026-03-02"]
@@ -242,7 +242,7 @@ def test_a_forgetting_that_finds_no_room_hides_it_and_a_restart_erases_it(tmp_pa
             tiers.spill("yard", make_block(number))
         tiers.store.flush()
         (tmp_path / "yard" / "2026-03-02" / "fresh").write_text("in the way, and not a folder")
-        with pytest.raises(StoreUnwritable, match="cannot be written anew"):
+        with pytest.raises(StoreUnwritable, match="cannot be rewritten"):
             forget(tiers.store, 2)
         assert [info.block_id for info in tiers.store.infos("yard")] == [1, 3, 4, 5]
         assert marks_of(2)[0] in bytes_under(tmp_path)
@@ -280,7 +280,7 @@ def test_one_damaged_copy_of_the_scales_harms_nothing_and_two_are_damage(tmp_pat
         for number in range(1, SCALED_ON + 4):
             tiers.spill("yard", make_block(number))
         tiers.store.flush()
-        (scales,) = tiers.store.partitions("yard")[0].scales().values()
+        (scales,) = tiers.store.partitions("yard")[0].blocks.scales().values()
     before, file = scaled_keys(tmp_path), tmp_path / "yard" / "2026-03-02" / "data.mdb"
     places = [found.start() for found in re.finditer(re.escape(scales.packed), file.read_bytes())]
     assert len(places) == 2

@@ -14,7 +14,7 @@ import torch
 from longwatch.memory.block import BlockInfo
 from longwatch.memory.book import Erasure
 from longwatch.memory.errors import StoreUnwritable
-from longwatch.memory.partition import Entry
+from longwatch.memory.rows import Entry
 from longwatch.memory.writer import Writer
 
 from .blocks import DAY_NS, MORNING_NS
@@ -77,15 +77,15 @@ def test_a_stream_that_cannot_be_written_keeps_nobody_else_from_it() -> None:
             writer.put("yard", entry(number))
             writer.put("door", entry(number))
         soon(lambda: disk.written.get("door") == [1, 2, 3, 4, 5])
-        soon(lambda: writer.error_of("yard") == "the yard's day is full")
-        assert writer.error_of("door") == ""
-        assert writer.waiting[0] == 5
+        soon(lambda: writer.error("yard") == "the yard's day is full")
+        assert writer.error("door") == ""
+        assert writer.queue_size.blocks == 5
         with pytest.raises(StoreUnwritable, match="5 blocks could not be written: the yard's day is full"):
             writer.flush(0.2)
         del disk.errors["yard"]
         writer.flush(10)
         assert disk.written["yard"] == [1, 2, 3, 4, 5]
-        assert (writer.error, writer.waiting) == ("", (0, 0))
+        assert (writer.error(), writer.queue_size) == ("", (0, 0))
         soon(lambda: len(durable) == 10)
 
 
@@ -214,7 +214,7 @@ def test_what_is_being_written_is_written_before_the_queue_is_searched() -> None
     disk.slow.clear()
     with writer_on(disk) as writer:
         writer.put("yard", entry(1))
-        soon(lambda: writer._writing is not None)
+        soon(lambda: writer._queue.is_writing("yard"))
         writer.put("yard", entry(2, MORNING_NS + DAY_NS))
         threading.Timer(0.1, disk.slow.set).start()
         gone, _ = writer.take_out(Erasure(1, "yard", 0, LATEST_NS, last_id=9))

@@ -16,7 +16,7 @@ from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
 
-from .blocks import make_block
+from .blocks import forget_span, make_block
 
 FINGERPRINT = "ab" * 32
 
@@ -40,7 +40,7 @@ def write_for_ever(folder: Path, pipe: Connection[Any, Any], seed: int) -> None:
     """The process."""
     torch.set_num_threads(1)
     store, tiers = open_store(folder)
-    rng, one_at_a_time, keep = random.Random(seed), threading.Lock(), store.on_durable
+    rng, one_at_a_time, keep = random.Random(seed), threading.Lock(), store.writer.on_durable
 
     def say(what: str, block_ids: Collection[int]) -> None:
         with one_at_a_time:
@@ -50,7 +50,7 @@ def write_for_ever(folder: Path, pipe: Connection[Any, Any], seed: int) -> None:
         keep(stream, block_ids)
         say("durable", block_ids)
 
-    store.on_durable = durable
+    store.writer.on_durable = durable
     while True:
         for _ in range(rng.randint(1, 40)):
             number = store.next_id("yard")
@@ -62,5 +62,5 @@ def write_for_ever(folder: Path, pipe: Connection[Any, Any], seed: int) -> None:
             gone = there[first : first + 3]
             say("forgetting", gone)
             tiers.drop("yard", gone)
-            store.forget("yard", make_block(gone[0]).start_ns, make_block(gone[-1]).end_ns)
+            forget_span(store, make_block(gone[0]).start_ns, make_block(gone[-1]).end_ns)
             say("forgotten", gone)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from longwatch.memory.block import BlockInfo
-from longwatch.memory.partition import Stamp
+from longwatch.memory.partition import PartitionVersion
 from longwatch.retrieval.index.clusters import FEWEST, LISTS_A_DAY, LISTS_A_VECTOR, Clusters, nearest_lists
 from longwatch.retrieval.index.day import Day
 from longwatch.retrieval.index.dayfile import pack_day, read_day
@@ -21,7 +21,7 @@ from longwatch.retrieval.time.span import Span
 DIM, PER_BLOCK, SECOND_NS, DAY_NS = 16, 8, 1_000_000_000, 86_400_000_000_000
 BLOCKS = 5 * FEWEST // PER_BLOCK
 SHAPES = [(PER_BLOCK, DIM), (1, DIM)]
-STAMP = Stamp(1, 2, 3, 4)
+VERSION = PartitionVersion(1, 2, 3, 4)
 
 
 def vectors(seed: int) -> NDArray[np.float32]:
@@ -112,16 +112,16 @@ def test_clusters_hold_every_vector_in_its_place_and_the_same_ones_make_the_same
 ) -> None:
     one, other = (flat_day(kept).sealed() for _ in range(2))
     assert np.array_equal(one.vectors[0].all(), kept)
-    assert pack_day(one, STAMP) == pack_day(other, STAMP)
+    assert pack_day(one, VERSION) == pack_day(other, VERSION)
 
 
 def test_clusters_in_a_file_find_what_they_found_in_memory(
     kept: NDArray[np.float32], sealed: Day, tmp_path: Path
 ) -> None:
     file = tmp_path / "index"
-    file.write_bytes(b"".join(pack_day(sealed, STAMP)))
+    file.write_bytes(b"".join(pack_day(sealed, VERSION)))
     filed = SignatureIndex(SHAPES)
-    filed.take(read_day(file, STAMP, SHAPES))
+    filed.take(read_day(file, VERSION, SHAPES))
     asked = queries(kept)
     here, there = index_of(sealed).search(0, asked, 24), filed.search(0, asked, 24)
     assert np.array_equal(here.block_ids, there.block_ids)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from longwatch.memory.partition import Stamp
+from longwatch.memory.partition import PartitionVersion
 from longwatch.retrieval.embedding import EmbeddingSpace
 from longwatch.retrieval.index.dayfile import pack_day, read_day
 from longwatch.retrieval.index.index import Day
@@ -114,14 +114,18 @@ def test_a_block_without_a_picture_is_not_found() -> None:
 
 def test_an_index_file_of_another_models_vectors_finds_nothing(tmp_path: Path) -> None:
     """Of the same shape and of the same data, so that the file itself cannot know."""
-    world, stamp, config = Seen(30), Stamp(3, 1, 30, 30), RetrievalConfig(retriever="external", recall_blocks=30)
+    world, version, config = (
+        Seen(30),
+        PartitionVersion(3, 1, 30, 30),
+        RetrievalConfig(retriever="external", recall_blocks=30),
+    )
     for space, found in ((OTHER, []), (SPACE, list(range(1, 31)))):
         old, new = (make_retriever(config, layout(of), GEOMETRY, world.read_keys, world.embed) for of in (space, SPACE))
         day = Day(old.index.shapes)
         for info, signature in zip(world.infos, layout(space).signatures(world.keys, world.pictures), strict=True):
             day.add(info, old.parts(signature))
-        (tmp_path / "day").write_bytes(b"".join(pack_day(day, stamp)))
-        new.index.take(read_day(tmp_path / "day", stamp, new.index.shapes))
+        (tmp_path / "day").write_bytes(b"".join(pack_day(day, version)))
+        new.index.take(read_day(tmp_path / "day", version, new.index.shapes))
         assert sorted(ids(new.rank(Query("3"), None, ()))) == found
 
 
