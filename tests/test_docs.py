@@ -51,6 +51,14 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     assert missing + [target for target in linked if not (page.parent / target).exists()] == []
 
 
+def test_the_life_of_a_frame_and_of_a_question_each_pass_at_most_fifteen_files() -> None:
+    _, frame, question = re.split(
+        r"^## The life of .*$", (ROOT / "docs" / "architecture.md").read_text(), flags=re.MULTILINE
+    )
+    for life in (frame, question.partition("\n## ")[0]):
+        assert 10 <= len(set(re.findall(r"`([\w/]+\.py)`", life))) <= 15
+
+
 def said(page: Path) -> Iterator[tuple[str, str]]:
     """The commands that a page names, each with what stands behind it in the code, without a comment."""
     for name, rest in _LONGWATCH.findall(code_of(page)):
