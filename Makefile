@@ -1,10 +1,11 @@
-# Longwatch. `make demo` and `make test` do all set-up themselves, in .venv.
+# Longwatch. `make demo`, `make test` and `make test-quick` do all set-up themselves, in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test lint types bench clean
+.PHONY: install demo test test-quick lint types bench clean
 
 install: $(VENV)/installed
 
@@ -20,7 +21,10 @@ demo: install
 
 test: install
 	@sh tests/install_debian.sh
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+	@$(PYTEST)
+
+test-quick: install  # under three minutes on two cores: all but what is marked `slow`
+	@$(PYTEST) -m 'not slow'
 
 lint: install
 	@$(BIN)/ruff check .

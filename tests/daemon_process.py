@@ -32,7 +32,7 @@ class DaemonProcess:
             f"[model]\nthreads = 1\n{streams}"
         )
         self.log = folder / "daemon.log"
-        self.client = Client(self.address, timeout_seconds=30)
+        self.client = Client(self.address, timeout_seconds=120)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -64,14 +64,14 @@ class DaemonProcess:
         self._process.kill()
         self._process.wait()
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, timeout_seconds: float = 30) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout_seconds: float = 120) -> int:
         """Sends SIGTERM, or another signal; returns the exit code."""
         assert self._process is not None
         self._process.send_signal(number)
         return self._process.wait(timeout_seconds)
 
-    def wait(self, until: Callable[[StatusReply], bool], timeout_seconds: float = 60) -> StatusReply:
-        """The first status of which something holds."""
+    def wait(self, until: Callable[[StatusReply], bool], timeout_seconds: float = 180) -> StatusReply:
+        """Waits for a status of which something holds. The limit is generous, so that a busy machine keeps it."""
         deadline = time.monotonic() + timeout_seconds
         status = None
         while time.monotonic() < deadline:

@@ -29,8 +29,11 @@ def watch() -> Iterator[Watch]:
         child.stop()
 
 
-def take(child: CaptureChild, until: Callable[[list[Message]], object], seconds: float = 20.0) -> list[Message]:
-    """The child's messages until a condition holds, which is asked after each message and each short wait."""
+def take(child: CaptureChild, until: Callable[[list[Message]], object], seconds: float = 120.0) -> list[Message]:
+    """The child's messages until a condition holds, which is asked after each message and each short wait.
+
+    The limit is generous, so that a busy machine keeps it.
+    """
     messages: list[Message] = []
     deadline = time.monotonic() + seconds
     while not until(messages):
