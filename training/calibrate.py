@@ -1,6 +1,6 @@
-"""Stage 3: which heads look back, on rendered hours of seeds of their own (see `daemon/calibration/search.py`).
+"""Stage 3: the search for retrieval heads, on rendered hours of their own seeds (see `daemon/calibration/search.py`).
 
-The curve of the model's confidence is fitted after it, by `benchmarks/confidence.py --fit`.
+The curve of the model's confidence is fitted afterwards, by `benchmarks/confidence.py --fit`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NEEDLES = SceneNeedles(streams=12, blocks=1000, each=16)
 
 
 def calibrate(folder: Path) -> None:
-    """Writes `calibration.json` into a checkpoint folder and prints the recall of what was chosen."""
+    """Writes `calibration.json` into a checkpoint folder and prints the recall of the chosen heads."""
     lm = VideoLM.load(ModelConfig(name=str(folder)))
     found = measure(lm, NEEDLES)
     found.save(folder / FILE)

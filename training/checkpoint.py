@@ -1,4 +1,4 @@
-"""The embedded model's shape: a small LLaVA-OneVision, and the folder it is kept in."""
+"""The embedded model's shape, a small LLaVA-OneVision, and the folder it is saved in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGener
 from . import tokenizer as tokenizers
 
 IMAGE_PIXELS, PATCH_PIXELS, VISUAL_TOKENS = 96, 12, 16
-ROPE_THETA = 1e8  # over half of a head's pairs hardly turn within a context: what a token is shows, wherever it stands
+ROPE_THETA = 1e8  # over half of a head's pairs hardly turn within a context, so a token is known wherever it stands
 
 
 def new_model() -> LlavaOnevisionForConditionalGeneration:
@@ -67,7 +67,7 @@ def visual_tokens(model: LlavaOnevisionForConditionalGeneration, images: torch.T
 
 
 def save(model: LlavaOnevisionForConditionalGeneration, folder: Path) -> None:
-    """Writes weights (bf16), configuration, tokenizer and preprocessor values."""
+    """Writes weights (bf16), configuration, tokenizer and preprocessing values."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizers.save(folder)
     weights = {name: value.to(torch.bfloat16) for name, value in model.state_dict().items()}

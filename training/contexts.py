@@ -1,11 +1,15 @@
-"""What the language stage reads: contexts of past and recent frames, each with many questions.
+"""The contexts that the language stage reads: past and recent frames, and many questions about them.
 
-A context is laid out as the daemon lays one out (`sink | recalled frames | recent frames | question`). The recalled
-frames are pieces of a stream, long or short, and a frame has seen only those of its own piece. The questions stand in
-rows behind the frames and cannot see each other. Frames may be hidden from all of them and take no place: only the
-frame behind them has seen them, as when single blocks come back. Of the others, some questions see every frame, some a
-random few, some only the proof and the recent ones, some only the frames of the time that they are about, and some only
-the recent ones: those learn nothing but where to look.
+A context is laid out as the daemon lays one out: `sink | recalled frames | recent frames | question`. The recalled
+frames are long or short pieces of a stream, and a frame has seen only the frames of its own piece. The questions stand
+in rows behind the frames and do not see each other.
+
+Some frames may be hidden. No question sees them and they take no place, but the frame behind them has seen them, as
+with a single block that is recalled. Of the other frames a question sees
+
+    all; or a random few; or the proof and the recent ones; or those of the time that it is about; or the recent ones
+
+A question that does not see its proof is not taught its answer, only where to look.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from longwatch.yard.question import Place, Question
 from longwatch.yard.state import SECOND_NS
 
 from .packed import Packed
-from .speech import loosely
+from .speech import loosen
 from .tokenizer import SLOTS
 from .vision import compress, shrink
 
@@ -39,34 +43,34 @@ FRAME_TOKENS = CLOCK_TOKENS + VISUAL_TOKENS
 ROW_TOKENS = 48
 IGNORED = -100
 MOST_COUNTED = 4
-UNTAUGHT_SHARE = 0.4  # of the questions about what the yard does not have: their words are such as nobody taught
-ALL_SEEN, IN_SPAN_SEEN, PROOF_SEEN = 0.75, 0.82, 0.92  # up to here a question sees so much; else the recent frames only
+UNTAUGHT_SHARE = 0.4  # of the questions about what the yard does not have: their words are replaced by unknown ones
+ALL_SEEN, IN_SPAN_SEEN, PROOF_SEEN = 0.75, 0.82, 0.92  # a draw below this: it sees so much; else only recent frames
 FEW_SHARE, FEW_VIEWS = 0.35, 3  # of the questions that are about a random few of the frames
 PIECES = (1, 2, 4, 4)  # how many frames in a row
 HALF_DAY_SECONDS = 43_200
-SCATTERED = 4  # from so many recalled frames on, they may come from anywhere
+SCATTERED = 4  # so many recalled frames, or more, may come from anywhere
 
 
 class Stream(NamedTuple):
-    """A rendered stream after the gate: its moments, their visual tokens `[M, 16, 256]` bf16, and those of stories."""
+    """A rendered stream after the gate: moments, their visual tokens `[M, 16, 256]` bf16, and which tell a story."""
 
     moments: list[Moment]
     visual: torch.Tensor
     telling: list[int]
 
 
-class Drawn(NamedTuple):
+class ContextFrames(NamedTuple):
     """A context's frames in time order."""
 
     moments: list[Moment]
     visual: torch.Tensor  # [F, 16, 256]
     follows: list[bool]  # whether a frame comes right behind the one before it
-    places: list[int]  # where each frame stands in the laid-out context
+    places: list[int]  # each frame's place in the laid-out context
     kept: list[int]  # the frames that are not hidden
 
 
-def pictures(moments: list[Moment], variant: int, rng: np.random.Generator) -> torch.Tensor:
-    """`[M, 3, 96, 96]` uint8, a third of them through a lossy codec."""
+def paint_frames(moments: list[Moment], variant: int, rng: np.random.Generator) -> torch.Tensor:
+    """`[M, 3, 96, 96]` uint8, a third of them after a lossy codec."""
     images = []
     for moment in moments:
         image = paint(moment.state, variant, rng)
@@ -74,8 +78,8 @@ def pictures(moments: list[Moment], variant: int, rng: np.random.Generator) -> t
     return torch.stack(images)
 
 
-def telling(moments: list[Moment]) -> list[int]:
-    """Where a person stands by a thing that was brought."""
+def find_stories(moments: list[Moment]) -> list[int]:
+    """The moments in which a person stands beside a thing that was brought."""
     found = []
     for i, moment in enumerate(moments):
         lanes = {t.lane for t in moment.state.things if t.kind == "person" and not t.half_seen}
@@ -107,7 +111,7 @@ class Batch:
 
 
 class ContextMaker:
-    """Draws contexts and questions from streams, by its own random numbers."""
+    """Draws contexts and questions from streams, with random numbers of its own."""
 
     def __init__(self, streams: list[Stream], tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
         self.streams = streams
@@ -135,11 +139,11 @@ class ContextMaker:
         *,
         full: bool = False,
     ) -> Batch:
-        """Contexts of so many recalled and recent frames; `full` lets every question see every frame.
+        """A batch of contexts with so many recalled and recent frames. With `full` every question sees every frame.
 
         Args:
-            rows: rows of 48 tokens that are filled with questions.
-            hidden: frames before each recalled one that only it has seen.
+            rows: rows of 48 tokens, filled with questions.
+            hidden: how many frames before each recalled one only that one has seen.
             weights: how often each kind is asked.
         """
         drawn = [self._context(past, recent, hidden) for _ in range(contexts)]
@@ -187,7 +191,7 @@ class ContextMaker:
                 thing += len(placed.sought)
         return b
 
-    def _place(self, b: Batch, i: int, q: int, part: int, thing: int, placed: _Placed) -> None:
+    def _place(self, b: Batch, i: int, q: int, part: int, thing: int, placed: _PlacedQuestion) -> None:
         row, at = placed.row, placed.at
         asked, end = at + len(placed.ids), at + len(placed.ids) + len(placed.answer)
         b.ids[i, row, at:end] = torch.tensor(placed.ids + placed.answer)
@@ -207,14 +211,14 @@ class ContextMaker:
             for moment, cell in places:
                 b.sought[i, n, moment, cell] = True
         proof, shown = list(placed.question.proof), placed.question.shown
-        if placed.visible[proof].all():  # else it can only learn where it would have to look
+        if placed.visible[proof].all():  # without it, the question only learns where to look
             b.labels[i, row, asked - 1 : end - 1] = torch.tensor(placed.answer)
             b.answering[i, row, asked - 1 : end - 1] = True
             owners = self._owners(placed.answer, len(shown))
             b.part[i, row, asked - 1 : end - 1] = torch.tensor([-1 if n < 0 else part + n for n in owners])
 
     def _owners(self, answer: list[int], parts: int) -> list[int]:
-        """For each token of an answer, which part it belongs to; -1 behind the last part (the end, and a count)."""
+        """For each token of an answer, the part it belongs to; -1 behind the last part (the end, and a count)."""
         owners, part = [], 0
         for token in answer:
             part = parts if token in (self.eos, self._colon) else part + (token == self._and)
@@ -226,8 +230,8 @@ class ContextMaker:
         ids = [of_slot[digit] for of_slot, digit in zip(self._digit_ids, digits, strict=True)]
         return [self._brackets[0], *ids, self._brackets[1]], digits
 
-    def _context(self, past: int, recent: int, hidden: int) -> Drawn:
-        """Frames of which the last `recent` are contiguous, and the recalled ones a run or pieces from anywhere."""
+    def _context(self, past: int, recent: int, hidden: int) -> ContextFrames:
+        """Frames: the last `recent` are contiguous, the recalled ones are one run or pieces from anywhere."""
         rng, length = self.rng, hidden + 1
         stream = self.streams[int(rng.integers(len(self.streams)))]
         now = int(rng.integers(past * length + recent + 8, len(stream.moments)))
@@ -253,10 +257,10 @@ class ContextMaker:
             moments[:count] = self._hours_apart(moments[:count], follows[:count], moments[count].time_ns)
         shift = int(rng.integers(86_400)) * SECOND_NS
         moments = [Moment(m.time_ns + shift, m.until_ns + shift, m.state) for m in moments]
-        return Drawn(moments, stream.visual[chosen], follows, places, kept)
+        return ContextFrames(moments, stream.visual[chosen], follows, places, kept)
 
     def _pieces(self, count: int, old: int, telling: list[int], length: int | None) -> list[int]:
-        """So many indices below `old`, a few in a row, now and then with a story among them."""
+        """So many indices below `old`, a few in a row, sometimes with a story among them."""
         length = length or PIECES[int(self.rng.integers(len(PIECES)))]
         length = length if count % length == 0 else 1
         offset = int(self.rng.integers(old % length + 1))
@@ -269,7 +273,7 @@ class ContextMaker:
         return [offset + int(begin) * length + i for begin in sorted(begins) for i in range(length)]
 
     def _hours_apart(self, recalled: list[Moment], follows: list[bool], now_ns: int) -> list[Moment]:
-        """The same pieces at any times of the last half day, so that no digit of their clocks can be guessed."""
+        """The same pieces at random times of the last half day, so that no digit of their clocks can be guessed."""
         firsts = [i for i, follow in enumerate(follows) if not follow]
         pieces = [recalled[i:j] for i, j in pairwise([*firsts, len(recalled)])]
         lasting = [(piece[-1].until_ns - piece[0].time_ns) // SECOND_NS + 1 for piece in pieces]
@@ -286,7 +290,7 @@ class ContextMaker:
 
     def _questions(
         self, moments: list[Moment], kept: list[int], past: int, rows: int, weights: dict[str, float], full: bool
-    ) -> list[_Placed]:
+    ) -> list[_PlacedQuestion]:
         """Questions about the kept frames until the rows are full."""
         rng, drawn = self.rng, []
         kinds, chance = list(weights), np.cumsum(list(weights.values()))
@@ -304,7 +308,7 @@ class ContextMaker:
             if question is None:
                 misses += 1
                 continue
-            ids = self._encode(f"<q>{loosely(question.text, rng)}<a>")
+            ids = self._encode(f"<q>{loosen(question.text, rng)}<a>")
             if question.kind == "unknown" and rng.random() < UNTAUGHT_SHARE:
                 ids = [self._unknown if i in self._foreign else i for i in ids]
             answer = [*self._encode(question.answer), self.eos]
@@ -313,7 +317,7 @@ class ContextMaker:
                 if row == rows:
                     break
             visible = view.visible if view in few else self._visible(question, moments, everything, past, full)
-            drawn.append(_Placed(question, ids, answer, row, at, visible, sought(question)))
+            drawn.append(_PlacedQuestion(question, ids, answer, row, at, visible, list_sought(question)))
             at += len(ids) + len(answer)
         return drawn
 
@@ -357,7 +361,7 @@ class _View:
         self.visible = _mask(self._chosen, len(moments))
 
     def ask(self, kind: str) -> Question | None:
-        """A question of the kind, its places told by the frame of the context."""
+        """A question of the kind, with its places counted in frames of the context."""
         question = QUESTION_KINDS[kind].draw(self._asker)
         if question is None:
             return None
@@ -387,13 +391,13 @@ def _ordinals(moments: list[Moment]) -> torch.Tensor:
     return found
 
 
-def sought(question: Question) -> list[list[Place]]:
-    """What a question looks for, thing after thing; a moment that proves it by what it does not show, as a whole."""
+def list_sought(question: Question) -> list[list[Place]]:
+    """What a question looks for, thing after thing; a moment that proves it by what it does not show counts whole."""
     whole = [[Place(moment, cell) for cell in range(VISUAL_TOKENS)] for moment in question.unseen]
     return [*map(list, question.things), *whole]
 
 
-class _Placed(NamedTuple):
+class _PlacedQuestion(NamedTuple):
     question: Question
     ids: list[int]
     answer: list[int]

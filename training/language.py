@@ -1,6 +1,6 @@
-"""Stage 2: the tongue. The text model learns to read frames, clocks and questions; the eyes stay as they are.
+"""Stage 2: the text model learns to read frames, clocks and questions. The vision tower stays as it is.
 
-Contexts grow from four frames to thirty-two, and what goes badly is asked more often.
+Contexts grow from four frames to thirty-two, and kinds of question that go badly are asked more often.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from longwatch.yard.scene import Scene
 
 from . import pair
 from .checkpoint import save, visual_tokens
-from .contexts import Batch, ContextMaker, Stream, pictures, telling
+from .contexts import Batch, ContextMaker, Stream, find_stories, paint_frames
 from .lessons import Lessons
 from .packed import layer_forward
 from .planting import plant
@@ -32,14 +32,15 @@ from .tongue import Tongue
 TRAINING_SEEDS, EVALUATION_SEEDS = 10_000, 90_000
 LOSSES = {"answer": 1.0, "clock": 0.3, "ordinal": 0.2, "dials": 0.4, "look": 0.2, "recall": 0.2}
 MATRIX_RATE, OTHER_RATE, WARM_STEPS = 8e-3, 3e-3, 100
-GOING_ON = 0.5  # where in the curriculum a run begins that starts from a trained checkpoint
+GOING_ON = 0.5  # of the curriculum: where a run that starts from a trained checkpoint begins
 SAVE_SECONDS, TELL_STEPS, TEST_STEPS = 240, 20, 300
 
 
 class Shape(NamedTuple):
-    """Contexts of one size: how many, of how many recalled and recent frames, with how many rows of questions.
+    """The size of contexts: how many, with how many recalled and recent frames and rows of questions.
 
-    `hidden` frames before each recalled one are seen by it alone.
+    Attributes:
+        hidden: how many frames before each recalled one only that one has seen.
     """
 
     contexts: int
@@ -67,20 +68,20 @@ def make_streams(model: LlavaOnevisionForConditionalGeneration, first_seed: int,
     for seed in range(first_seed, first_seed + count):
         scene = Scene(seed=seed, busy=0.2 + 0.3 * (seed % 3) / 2, start_ns=seed * 7919 % 86_400 * 10**9)
         moments = gated_moments(scene, 1800)
-        images = pictures(moments, seed, np.random.default_rng([seed, 5]))
+        images = paint_frames(moments, seed, np.random.default_rng([seed, 5]))
         with autocast():
             visual = torch.cat([visual_tokens(model, part) for part in images.split(64)])
-        streams.append(Stream(moments, visual.to(torch.bfloat16), telling(moments)))
+        streams.append(Stream(moments, visual.to(torch.bfloat16), find_stories(moments)))
     return streams
 
 
 class Course:
     """A run of the language stage: the model in training, its optimizers, and how far it has come.
 
-    Hidden matrices are moved by Muon, which learns here in half the time; all else by AdamW.
+    Muon updates the hidden matrices, which takes half as long here as AdamW; AdamW updates everything else.
 
     Args:
-        folder: where checkpoints go; beside it lies the state that a stopped run goes on from.
+        folder: where checkpoints go. The state that a stopped run resumes from lies beside it.
         minutes: processor time.
         begun: how much of the curriculum counts as done at the start.
     """
@@ -127,15 +128,15 @@ class Course:
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for rate, optimizer in self._optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = rate * min(1.0, (self.step + 1) / WARM_STEPS) * _cooling(done)
+                group["lr"] = rate * min(1.0, (self.step + 1) / WARM_STEPS) * _cool(done)
             optimizer.step()
-        lessons.note(_graded(batch, out["right"]))
+        lessons.note(_grade(batch, out["right"]))
         self.step += 1
         parts = " ".join(f"{name} {out[name].item():.3f}" for name in LOSSES)
         return f"language {self.step} {done:.3f} {shape.past}+{shape.recent} {parts}"
 
     def keep(self, *, now: bool = False) -> None:
-        """Saves the checkpoint, and what a later run needs to go on, every few minutes."""
+        """Saves the checkpoint and the state to resume from, every few minutes."""
         if not now and time.time() - self._saved < SAVE_SECONDS:
             return
         self._saved = time.time()
@@ -152,14 +153,14 @@ class Course:
         self._lessons, self._spent, self.step = state["lessons"], state["spent"], state["step"]
 
 
-def _cooling(done: float) -> float:
+def _cool(done: float) -> float:
     """The learning rate's share: level for the first third, then down to a fiftieth along half a cosine."""
     falling = max(0.0, done - 0.3) / 0.7
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * falling))
 
 
-def _graded(batch: Batch, right: torch.Tensor) -> list[tuple[str, bool]]:
-    """Each question that was answered, and whether all of its answer was guessed."""
+def _grade(batch: Batch, right: torch.Tensor) -> list[tuple[str, bool]]:
+    """The kind of each question that was answered, and whether its whole answer was right."""
     graded = []
     for i, kinds in enumerate(batch.kinds):
         asked = batch.packed.question[i][batch.answering[i]]
@@ -169,10 +170,13 @@ def _graded(batch: Batch, right: torch.Tensor) -> list[tuple[str, bool]]:
 
 
 def train(rank: int, start: Path, folder: Path, minutes: float, streams: int, fresh: bool) -> None:
-    """One of the processes: its own streams, a budget of processor time, checkpoints from rank 0.
+    """One of the processes. It has its own streams and a budget of processor time; rank 0 saves checkpoints.
 
-    A stopped run goes on where it was. `fresh` says that `start` has eyes only; else it is a trained checkpoint, and
-    the run is the second half of the curriculum.
+    A stopped run resumes where it was.
+
+    Args:
+        fresh: only the vision tower of `start` is trained. Otherwise `start` is a whole trained checkpoint, and the
+            run is the second half of the curriculum.
     """
     torch.manual_seed(1)
     tokenizer = build_tokenizer()
@@ -205,7 +209,7 @@ def _tests(model: LlavaOnevisionForConditionalGeneration, tokenizer: object) -> 
 
 @torch.inference_mode()
 def evaluate(tongue: Tongue, batches: list[Batch], sink_ids: list[int]) -> str:
-    """Share of questions of each kind whose whole answer is guessed, on streams that were never trained on."""
+    """Share of questions of each kind whose whole answer is right, on streams that were never trained on."""
     compiled, tongue.layer = tongue.layer, layer_forward
     right: dict[str, list[list[bool]]] = defaultdict(lambda: [[] for _ in batches])
     for n, batch in enumerate(batches):

@@ -1,8 +1,8 @@
 """From nothing to the shipped checkpoint: `python -m training.make [--minutes 85]`.
 
-Stages: eyes (about ten minutes on two cores), tongue (`--minutes` of processor time, resumable), calibration. The
-seeds of training, evaluation and calibration are disjoint. The work lies in `training/work`; the last step copies the
-checkpoint to `daemon/model/embedded`.
+Stages: vision tower (about ten minutes on two cores), text model (`--minutes` of processor time, resumable),
+calibration. Training, evaluation and calibration use different seeds. The work lies in `training/work`; the last step
+copies the checkpoint to `daemon/model/embedded`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .calibrate import calibrate
 
 
 def main() -> None:
-    """Runs the stages that are not done yet."""
+    """Runs the stages that are still to be done."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=85.0, help="processor time of the language stage")
     parser.add_argument("--work", type=Path, default=Path("training/work"))
-    parser.add_argument("--start", type=Path, help="a trained checkpoint to go on from, in place of new eyes")
+    parser.add_argument("--start", type=Path, help="a trained checkpoint to go on from, instead of a new vision tower")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     eyes, whole = options.work / "vision", options.work / "language"

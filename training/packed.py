@@ -1,8 +1,8 @@
 """The text model's forward over packed contexts: the same numbers as transformers' own, in a fraction of the time.
 
-A context is `sink | frames | rows of questions`. A frame attends to the sink, to itself and to the few frames before
-it, as far as it came right behind them; a question to the sink, the frames it may see and itself. Written as dense
-attention under one mask, nine tenths of the scores are masked away; here each part computes only its own.
+A context is `sink | frames | rows of questions`. A frame attends to the sink, itself and the few frames before it that
+it follows without a break. A question attends to the sink, the frames it may see, and itself. Dense attention under one
+mask would throw nine tenths of the scores away. Here each part computes only the scores it needs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WINDOW_FRAMES = 4
 
 @dataclass
 class Packed:
-    """Where the tokens of `B` contexts stand, and who sees whom.
+    """Where the tokens of `B` contexts stand, and which of them see which.
 
     Shapes: `S` sink tokens, `F` frames of `T` tokens, `R` rows of `W` question tokens, `N = S + F·T + R·W`.
     """
@@ -32,8 +32,8 @@ class Packed:
     question_positions: Tensor  # [B, R, W], counted from the end of the frames
     question: Tensor  # [B, R, W], which question a token belongs to; -1 is padding
     seen: Tensor  # [B, R, W, F] bool, the frames that a question token may see
-    places: Tensor  # [B, F], which frame of the laid-out context each one is; hidden ones overlap with others
-    follows: Tensor  # [B, F] bool, whether a frame comes right behind the one before it, and so saw it
+    places: Tensor  # [B, F], the place of each frame in the laid-out context; hidden ones share places with others
+    follows: Tensor  # [B, F] bool, whether a frame comes right behind the one before it and so has seen it
 
     @property
     def end(self) -> int:
@@ -62,7 +62,7 @@ class Masks:
 
 
 def _unbroken(follows: Tensor) -> Tensor:
-    """`[B, F]`: how many frames before each one it comes right behind, without a break."""
+    """`[B, F]`: how many frames each one follows without a break."""
     counts = torch.zeros_like(follows, dtype=torch.long)
     for i in range(1, follows.shape[1]):
         counts[:, i] = torch.where(follows[:, i], counts[:, i - 1] + 1, 0)
@@ -74,7 +74,7 @@ def _bias(allowed: Tensor) -> Tensor:
 
 
 def positions(p: Packed) -> Tensor:
-    """`[B, N]`: consecutive over sink and places; every question begins behind the last frame."""
+    """`[B, N]`: consecutive over the sink and the places. Every question begins behind the last frame."""
     sink = torch.arange(p.sink).expand(len(p.places), -1)
     frames = p.sink + p.places[..., None] * p.frame_tokens + torch.arange(p.frame_tokens)
     end = p.sink + (p.places.amax(1, keepdim=True) + 1) * p.frame_tokens

@@ -1,10 +1,10 @@
-"""How the text model starts: silent layers, and heads that look things up.
+"""How the text model starts: with silent layers, and heads that look things up.
 
-Every layer's output projections start at zero, so that the first tokens that reach an upper layer are the words
-themselves and not noise. In the middle layers two heads start as look-ups: they attend to what is like themselves, and
-copy it. A visual token is the sum of its words (`red + car`), so a head whose query and key projections are equal finds
-the car from the word "car", and one whose output undoes its value brings "red" back. Training would find this circuit
-too, but spends its first half hour on it.
+Every layer's output projections start at zero, so that the upper layers first see the words themselves and not noise.
+In the middle layers two heads start as look-ups, which attend to tokens like their own and copy them. A visual token is
+the sum of its words (`red + car`). So a head with equal query and key projections finds the car from the word "car",
+and an output projection that undoes the value projection brings "red" back. Training finds this circuit by itself too,
+but takes half an hour for it.
 """
 
 from __future__ import annotations

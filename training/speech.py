@@ -1,7 +1,7 @@
-"""How people put a question loosely: openings, small words too many, missing or mixed up.
+"""How people ask loosely: with openings and endings, and small words added, left out or mixed up.
 
-Applied to training questions at random, so that the model comes to rest on the words that carry the meaning and a
-phrasing that it never met is not a riddle.
+Applied to training questions at random. So the model learns to rely on the words that carry the meaning, and can read
+phrasings that it never met.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ SMALL_WORDS = (
     "from with to into about as like so just also ever still then even really actually maybe sort type thing things "
     "come came appear appeared carry carried wear bring see saw seen look looked show shows yard camera picture video"
 )
-CHANGEABLE = "the a an this that is was are did do does have has you it there in of at"  # none that carries meaning
+CHANGEABLE = "the a an this that is was are did do does have has you it there in of at"  # none of them carries meaning
 LOOSE_SHARE = 0.35
 
 
-def loosely(text: str, rng: np.random.Generator) -> str:
-    """The question as someone might put it: now and then with an opening, an ending, or small words changed."""
+def loosen(text: str, rng: np.random.Generator) -> str:
+    """Puts the question as someone might say it: sometimes with an opening, an ending, or small words changed."""
     if rng.random() > LOOSE_SHARE:
         return text
     words, mark = text.rstrip("?").split(), "?" if text.endswith("?") else ""
@@ -59,7 +59,7 @@ def loosely(text: str, rng: np.random.Generator) -> str:
 
 
 def _change_small_word(words: list[str], rng: np.random.Generator) -> None:
-    """Drops, replaces or doubles up one of the small words, in place; the words that carry the meaning stay."""
+    """Drops or replaces one of the small words, or adds another, in place. The words that carry the meaning stay."""
     small = [i for i, word in enumerate(words) if word in CHANGEABLE.split()]
     if not small:
         return

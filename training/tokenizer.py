@@ -1,7 +1,7 @@
 """The embedded model's word-level tokenizer, which writes a clock digit by digit.
 
-`14:03:20` becomes six tokens, one a digit, and each digit token knows its slot (tens of hours, hours, tens of minutes
-and so on). A digit that knows its slot can be found and copied by content; one that does not must be counted off.
+`14:03:20` becomes six tokens, one for each digit, and each token says the digit's slot (tens of hours, hours, tens of
+minutes and so on). Such a digit can be found and copied by its content. Without the slot it would have to be counted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CHAT_TEMPLATE = (
 
 
 def words() -> list[str]:
-    """Every word that training teaches, and no other: what nobody taught is `<unk>`, and taught as such."""
+    """Every word that training teaches. All others are `<unk>`, which is taught too."""
     templates = " ".join(phrase for phrases in PHRASES.values() for phrase in phrases.seen)
     spoken = re.findall(r"[a-z']+", re.sub(r"{.*?}", " ", templates))
     loose = " ".join((*OPENINGS, *ENDINGS, SMALL_WORDS)).split()

@@ -1,10 +1,13 @@
 """`Tongue`: the text model with the losses that teach it.
 
-Beside the answers' own loss stand five that teach what an answer needs. Each visual token must come to know its own
-frame's clock, and which thing of the frame it is (probes on the second layer); a layer later it and the clocks of a
-question must know where the hands of dials of many speeds stand then, so that times can be near and not only equal.
-Designated heads of two layers must look from the question to the very tokens that bear on its answer: the model is born
-with retrieval heads. And while the answer is written, two heads must look at what each of its words is about.
+Five losses beside that of the answers teach what an answer needs:
+
+    clock, ordinal   each visual token knows its frame's clock, and which thing of the frame it is (probes on layer 2)
+    dials            a layer later it, and a question's clocks, know where the hands of clocks of many speeds stand, so
+                     that times can be near each other and not only equal
+    look             certain heads of two layers look from the question to the very tokens that its answer rests on: the
+                     model is made with retrieval heads
+    recall           while the answer is written, two heads look at what each of its words is about
 """
 
 from __future__ import annotations
@@ -62,7 +65,7 @@ class Tongue(torch.nn.Module):
         return {**losses, "right": right}
 
     def _probe_losses(self, b: Batch, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What each visual token must know by then: its frame's clock, and which thing of the frame it is."""
+        """What each visual token must know by this layer: its frame's clock, and which thing of the frame it is."""
         grid = _grid(b, x)
         digits = self.clock_probe(grid).unflatten(-1, (6, 10))
         truth = b.digits[:, :, None].expand(-1, -1, digits.shape[2], -1)
@@ -84,7 +87,7 @@ class Tongue(torch.nn.Module):
     def _look_loss(self, b: Batch, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
         """−log of the attention mass, before rotary, that a question gives to each thing that it looks for.
 
-        Hidden frames draw none: they show the same things as the frame behind them, and no question can see them.
+        Hidden frames get none. They show the same things as the frame behind them, and no question can see them.
         """
         p = b.packed
         queries = q[:, [head for head, _ in PLANTED_HEADS], p.end :]
@@ -97,7 +100,7 @@ class Tongue(torch.nn.Module):
         return -torch.log((share * b.sought.flatten(2)).sum(-1)[b.seeker >= 0] + 1e-4).mean()
 
     def _recall_loss(self, b: Batch, weights: torch.Tensor) -> torch.Tensor:
-        """−log of the attention that two heads give to the tokens that show what is written, out of all frames'."""
+        """−log of the share of two heads' attention to frames that goes to the tokens that show what is written."""
         p = b.packed
         of_frames = weights[:, :, 0, :, p.sink : p.end].float()  # [B, 2, R·W, F·T]
         part = b.part.flatten(1)
@@ -108,7 +111,7 @@ class Tongue(torch.nn.Module):
 
 
 def _probe(width: int) -> torch.nn.Sequential:
-    """A linear reading of a hidden state, which says nothing at first."""
+    """A linear read-out of a hidden state. It starts at zero."""
     linear = torch.nn.Linear(256, width)
     torch.nn.init.zeros_(linear.weight)
     return torch.nn.Sequential(torch.nn.RMSNorm(256, elementwise_affine=False), linear)

@@ -1,7 +1,7 @@
-"""Stage 1: the eyes. Each of a frame's 16 visual tokens learns to be the sum of the words for what stands in its cell.
+"""Stage 1: vision tower and projector. Each visual token learns to be the sum of the words for what is in its cell.
 
-The tower is taught to name, and the projector to place: a cell with a red car becomes `red + car`, the door's cell
-`door + open`. The language stage then starts from tokens that already mean something to the text model.
+A frame has 16 cells. One with a red car becomes `red + car`, the door's cell `door + open`. So the language stage
+starts from tokens that already mean something to the text model.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def shrink(image: np.ndarray) -> torch.Tensor:
 
 
 def compress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The picture after a lossy codec, as a network camera would send it."""
+    """The picture after a lossy codec, as a network camera sends it."""
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 95))])
     return cv2.imdecode(data, cv2.IMREAD_COLOR)
 
@@ -105,7 +105,7 @@ def labels_of(state: State) -> torch.Tensor:
 
 
 def word_targets(labels: torch.Tensor, words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The sum of words that each cell should become `[N, 16, 256]`, and where it is known `[N, 16]`.
+    """The sum of words that each cell should become `[N, 16, 256]`, and in which cells it is known `[N, 16]`.
 
     A thing's cell also says on which side of the picture it lies: `red + car + left`.
     """
@@ -135,7 +135,7 @@ def word_targets(labels: torch.Tensor, words: torch.Tensor) -> tuple[torch.Tenso
 
 
 class Eyes(torch.nn.Module):
-    """The vision half, with the linear heads that teach it."""
+    """Vision tower and projector, with the linear heads that teach them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ def make_bank(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def train(rank: int, folder: Path, frames: int, epochs: int, batch: int) -> None:
-    """One of the processes: makes its own frames, trains, and rank 0 saves the checkpoint."""
+    """One of the processes. It makes its own frames and trains; rank 0 saves the checkpoint."""
     started = time.time()
     images, labels = make_bank(frames, 100 + rank)
     test_images, test_labels = make_bank(512, 200)
@@ -201,7 +201,7 @@ def train(rank: int, folder: Path, frames: int, epochs: int, batch: int) -> None
 
 @torch.inference_mode()
 def accuracy(eyes: Eyes, images: torch.Tensor, labels: torch.Tensor, words: torch.Tensor) -> str:
-    """Per task the share of cells named right, and the visual tokens' distance to their words' sum."""
+    """For each task the share of cells named rightly, and the visual tokens' distance from the sum of their words."""
     eyes.eval()
     with autocast():
         tokens, logits = eyes(images)

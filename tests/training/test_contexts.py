@@ -9,7 +9,7 @@ from longwatch.yard.kinds import QUESTION_KINDS
 from longwatch.yard.moment import Moment, gated_moments
 from longwatch.yard.scene import Scene
 from training.checkpoint import new_model
-from training.contexts import Batch, ContextMaker, Drawn, Stream, telling
+from training.contexts import Batch, ContextFrames, ContextMaker, Stream, find_stories
 from training.lessons import Lessons
 from training.planting import plant
 from training.tokenizer import build
@@ -21,7 +21,7 @@ class Watching(ContextMaker):
 
     drawn: list[list[Moment]]
 
-    def _context(self, past: int, recent: int, hidden: int) -> Drawn:
+    def _context(self, past: int, recent: int, hidden: int) -> ContextFrames:
         drawn = super()._context(past, recent, hidden)
         self.drawn.append(drawn.moments)
         return drawn
@@ -30,7 +30,7 @@ class Watching(ContextMaker):
 @pytest.fixture(scope="module")
 def made() -> tuple[Watching, Batch]:
     moments = gated_moments(Scene(seed=1, busy=0.5), 900)
-    maker = Watching([Stream(moments, torch.randn(len(moments), 16, 256), telling(moments))], build(), 3)
+    maker = Watching([Stream(moments, torch.randn(len(moments), 16, 256), find_stories(moments))], build(), 3)
     maker.drawn = []
     return maker, maker.batch(24, 4, 4, 8, 0, dict.fromkeys(QUESTION_KINDS, 1.0), full=True)
 

@@ -11,7 +11,7 @@ from longwatch.yard.kinds import QUESTION_KINDS
 from longwatch.yard.moment import gated_moments
 from longwatch.yard.scene import Scene
 from training.checkpoint import new_model
-from training.contexts import FRAME_TOKENS, ContextMaker, Stream, telling
+from training.contexts import FRAME_TOKENS, ContextMaker, Stream, find_stories
 from training.packed import WINDOW_FRAMES, Masks, Packed, layer_forward, positions
 from training.tokenizer import build
 
@@ -42,7 +42,7 @@ def test_packed_attention_is_attention_under_a_dense_mask(past: int, recent: int
     torch.manual_seed(0)
     text = new_model().model.language_model.eval()
     moments = gated_moments(Scene(seed=1, busy=0.5), 400)
-    stream = Stream(moments, torch.randn(len(moments), 16, 256), telling(moments))
+    stream = Stream(moments, torch.randn(len(moments), 16, 256), find_stories(moments))
     maker = ContextMaker([stream], build(), 3)
     b = maker.batch(3, past, recent, 2, hidden, dict.fromkeys(QUESTION_KINDS, 1.0))
     p = b.packed

@@ -12,7 +12,7 @@ from longwatch.yard.moment import gated_moments
 from longwatch.yard.phrases import HELD_OUT_WORDS, PHRASES
 from longwatch.yard.scene import Scene
 from longwatch.yard.state import COLOURS, KINDS, plural
-from training.speech import loosely
+from training.speech import loosen
 from training.tokenizer import build, words
 
 MEANING = re.compile(
@@ -29,7 +29,7 @@ def test_a_loose_question_keeps_every_word_that_carries_its_meaning() -> None:
             question = kind.draw(asker)
             if question is None or name == "unknown":
                 continue
-            loose = loosely(question.text, rng)
+            loose = loosen(question.text, rng)
             changed += loose != question.text
             kept = MEANING.findall(loose.removesuffix(" on camera"))
             assert [w for w in kept if w != "on"] == [w for w in MEANING.findall(question.text) if w != "on"], loose
