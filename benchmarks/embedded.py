@@ -28,10 +28,10 @@ from rich.table import Table
 from safetensors import safe_open
 
 from longwatch.daemon.capture.settings import SourceConfig
-from longwatch.daemon.model.attention import Context
+from longwatch.daemon.model.context import Context
 from longwatch.daemon.model.family import EMBEDDED
 from longwatch.daemon.model.settings import ModelConfig
-from longwatch.daemon.model.token_gate import runs
+from longwatch.daemon.model.token_gate import gate_frames
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Block
 from longwatch.yard.asker import Asker
@@ -80,11 +80,11 @@ def watch(lm: VideoLM, seed: int, spill: Callable[[Block], Block] = as_it_is, ga
     scene = Scene(seed=seed, busy=0.2 + 0.15 * (seed % 3), start_ns=seed * 7919 % 86_400 * 10**9)
     watched, rng = gated_moments(scene, 1800), np.random.default_rng([seed, 5])
     window, kept = lm.new_window(), Kept([], [])
-    gate = lm.token_gate(gate_cosine, SourceConfig(url="scene://").keep_seconds)
+    gate = lm.new_token_gate(gate_cosine, SourceConfig(url="scene://").keep_seconds)
     for start in range(0, len(watched), CHUNK):
         part = watched[start : start + CHUNK]
-        inputs = lm.frame_inputs([paint(m.state, seed, rng) for m in part], [m.time_ns for m in part])
-        for run in runs(gate, inputs, [m.time_ns for m in part]):
+        inputs = lm.embed_frames([paint(m.state, seed, rng) for m in part], [m.time_ns for m in part])
+        for run in gate_frames(gate, inputs, [m.time_ns for m in part]):
             for i, keys, values in zip(run.frames, *lm.prefill_blocks(run.inputs, window, run.places), strict=True):
                 block = spill(
                     Block(
@@ -111,7 +111,7 @@ def lay_out(lm: VideoLM, blocks: list[Block]) -> Context:
 
 def answer(lm: VideoLM, context: Context, text: str) -> str:
     """Greedy decoding behind `context | question`; the context is left as it was."""
-    detokenizer, tokens = lm.detokenizer(), context.tokens
+    detokenizer, tokens = lm.new_detokenizer(), context.tokens
     said = lm.generate(context, lm.prompt.question_ids(text), lambda logits: int(logits.argmax()))
     for token in itertools.islice(said, MOST_TOKENS):
         if token not in lm.stop_ids:
@@ -197,7 +197,7 @@ def frames_per_second(dtype: str) -> float:
     for i in range(rounds + 2):
         if i == 2:
             began = time.perf_counter()
-        lm.prefill_blocks(lm.frame_inputs(pictures, [t * 10**9 for t in range(CHUNK)]), window)
+        lm.prefill_blocks(lm.embed_frames(pictures, [t * 10**9 for t in range(CHUNK)]), window)
     return rounds * CHUNK / (time.perf_counter() - began)
 
 

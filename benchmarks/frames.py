@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from longwatch.daemon.calibration.calibration import load_heads
-from longwatch.daemon.calibration.needles import scene_inputs
+from longwatch.daemon.calibration.needles import embed_moments
 from longwatch.daemon.model.prompt import BLANK
+from longwatch.daemon.model.queries import compute_queries
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.window import Window
@@ -84,7 +85,7 @@ def _encode(lm: VideoLM, heads: RetrievalHeads, told: Callable[[float], None]) -
 def _watch(lm: VideoLM, heads: RetrievalHeads, moments: list[Moment], seed: int) -> tuple[Tensor, Window]:
     """The keys `[n, R, T, D]` of the retrieval heads, and the window as the last frame leaves it."""
     kept, window, ids = [], lm.new_window(), itertools.count(1)
-    for inputs in scene_inputs(lm, moments, seed, np.random.default_rng([seed, 9])):
+    for inputs in embed_moments(lm, moments, seed, np.random.default_rng([seed, 9])):
         keys, values = lm.prefill_blocks(inputs, window)
         for block_keys, block_values in zip(keys, values, strict=True):
             window.append(next(ids), block_keys, block_values)
@@ -103,7 +104,7 @@ def _ask(
         question = next((q for q in tries if q is not None and q.proof), None)
         if question is not None:
             both = [lm.prompt.question_ids(text) for text in (question.text, BLANK)]
-            own, blank = (heads.queries(by_layer) for by_layer in lm.ask(window, both, heads.last_layer))
+            own, blank = (heads.queries(by_layer) for by_layer in compute_queries(lm, window, both, heads.last_layer))
             asked.append((own, blank))
     return asked
 

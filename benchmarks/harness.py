@@ -13,7 +13,7 @@ import msgspec
 import torch
 
 from longwatch.daemon.answer.answer import Answer
-from longwatch.daemon.calibration.calibration import Calibration, find, heads_of
+from longwatch.daemon.calibration.calibration import Calibration, find_calibration, heads_of
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.log import set_up
 from longwatch.daemon.model.settings import ModelConfig
@@ -96,7 +96,7 @@ def rig(
         tiers = Tiers(
             store, codec=codec, ram_bytes=ram_bytes, fingerprint=lm.fingerprint, device=lm.device, dtype=lm.dtype
         )
-        calibration = find(model.name, lm.fingerprint)
+        calibration = find_calibration(model.name, lm.fingerprint)
         heads = heads_of(calibration)
         layout = SignatureLayout(heads, text_tokens=lm.prompt.clock_tokens)
         retrieval = msgspec.convert({"retriever": retriever, "recall_blocks": recall_blocks}, RetrievalConfig)

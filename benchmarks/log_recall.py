@@ -24,11 +24,12 @@ from rich.progress import Progress
 from rich.table import Table
 from smollm import load
 
-from longwatch.daemon.calibration.needles import LINE_NS, TextNeedles, text_inputs
+from longwatch.daemon.calibration.needles import LINE_NS, TextNeedles, embed_lines
 from longwatch.daemon.calibration.search import calibrate
 from longwatch.daemon.calibration.written_log import KINDS, THINGS, Fact, write_log
 from longwatch.daemon.log import set_up
 from longwatch.daemon.model.prompt import BLANK
+from longwatch.daemon.model.queries import compute_queries
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Block
 from longwatch.memory.settings import MemoryConfig
@@ -89,7 +90,7 @@ class LogMemory:
 
     def read(self, lines: Sequence[str], told: Callable[[int], None]) -> None:
         """Remembers a line a block; ids are line numbers from 1 on."""
-        for number, inputs in enumerate(text_inputs(self.model, lines), 1):
+        for number, inputs in enumerate(embed_lines(self.model, lines), 1):
             keys, values = self.model.prefill_blocks(inputs, self.window)
             block = Block(
                 block_id=number,
@@ -116,7 +117,7 @@ class LogMemory:
         recalled = [(block.keys, block.values) for block in self._tiers.fetch(STREAM, block_ids)]
         window = [(part.keys, part.values) for part in self.window.parts()]
         context = self.model.lay_out([self.window.sink, *recalled, *window], recalled=len(recalled))
-        detokenizer = self.model.detokenizer()
+        detokenizer = self.model.new_detokenizer()
         tokens = self.model.generate(context, ids, lambda logits: int(logits.argmax()))
         for _, token in zip(range(ANSWER_TOKENS), tokens, strict=False):
             if token in self.model.stop_ids:
@@ -145,7 +146,7 @@ class Ranking:
         query = Query(fact.question)
         if last_layer != -1:
             both = (ids, memory.model.prompt.question_ids(BLANK))
-            query = Query(fact.question, *memory.model.ask(memory.window, both, last_layer))
+            query = Query(fact.question, *compute_queries(memory.model, memory.window, both, last_layer))
         if name == "exact":
             asked, blank = (memory.heads.queries(of) for of in (query.by_layer, query.blank))
             lift = attention_score(asked, self._keys) - attention_score(blank, self._keys)

@@ -50,7 +50,7 @@ class SmolLM:
         with gguf.open("rb") as file:
             self.fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
 
-    def see(self, pixels: torch.Tensor) -> torch.Tensor:
+    def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         """It cannot."""
         raise NotImplementedError("a model without a preprocessor is never shown pixels")
 

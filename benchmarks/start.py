@@ -29,6 +29,7 @@ from longwatch.clients import Client
 from longwatch.clients.errors import ClientError
 from longwatch.daemon.calibration.calibration import load_heads
 from longwatch.daemon.log import set_up
+from longwatch.daemon.model.queries import compute_queries
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.stream.pastdays import PastDays
@@ -151,7 +152,7 @@ def restore(folder: Path, name: str, from_lmdb: bool) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     rss, own = _resident(process)
     question = memory.model.prompt.question_ids("is it there?")
-    (queries,) = memory.model.ask(memory.model.new_window(), [question])
+    (queries,) = compute_queries(memory.model, memory.model.new_window(), [question])
     times, ranked = [], []
     for _ in range(2):
         began = time.perf_counter()

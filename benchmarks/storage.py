@@ -133,7 +133,7 @@ def encode(
     layout = SignatureLayout(heads, text_tokens=lm.prompt.clock_tokens)
     for block_id, n in enumerate(numbers, 1):
         time_ns, image = NOON_NS + int(n / SOURCE.fps * 1e9), source.frame(n)
-        keys, values = lm.prefill_blocks(lm.frame_inputs([image], [time_ns]), window)
+        keys, values = lm.prefill_blocks(lm.embed_frames([image], [time_ns]), window)
         window.append(block_id, keys[0], values[0])
         scale = min(1.0, SOURCE.picture_pixels / max(image.shape[:2]))
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -198,7 +198,7 @@ def run(codec: str, yards: int, progress: Progress) -> list[dict[str, object]]:
             layers, heads, dim = kind.model.geometry
             for name, source in sources.items():
                 each, shared = bytes_each(kind, codec, source, kept[name], progress)
-                tokens = kind.model.frame_inputs([source.frame(0)], [NOON_NS]).shape[1]
+                tokens = kind.model.embed_frames([source.frame(0)], [NOON_NS]).shape[1]
                 tokens -= len(kind.model.prompt.clock_ids(NOON_NS))
                 rekv = HOUR_SECONDS * SOURCE.fps * 2 * layers * kind.times * heads * tokens * dim * 2
                 rows.append(

@@ -78,7 +78,7 @@ class TextLog:
             ids = self._model.prompt.encode(line)
             assert len(ids) <= BLOCK_TOKENS, f"{line!r} has {len(ids)} tokens"
             ids += self._model.prompt.encode("\n") * (BLOCK_TOKENS - len(ids))
-            keys, values = (x[0] for x in self._model.prefill_blocks(self._model.text_inputs(ids), window))
+            keys, values = (x[0] for x in self._model.prefill_blocks(self._model.embed_text(ids), window))
             window.append(number, keys, values)
             info = BlockInfo(number, number * 10**9, number * 10**9, BLOCK_TOKENS)
             blocks.append(replace(Block.bare(info, keys.half(), values.half()), signature=torch.zeros(1, 4).half()))

@@ -38,7 +38,7 @@ def tile(lm: VideoLM, scene: Scene, t: int, rng: np.random.Generator) -> NDArray
     """The picture, and under it four questions with what the model says, in red where it is wrong."""
     time_ns = scene.start_ns + t * 10**9
     image, window = scene.render(t), lm.new_window()
-    keys, values = lm.prefill_blocks(lm.frame_inputs([image], [time_ns]), window)
+    keys, values = lm.prefill_blocks(lm.embed_frames([image], [time_ns]), window)
     asker = Asker([Moment(time_ns, time_ns, scene.state(t))], rng)
     block = Block(block_id=1, start_ns=time_ns, end_ns=time_ns, keys=keys[0], values=values[0], signature=NO_SIGNATURE)
     context = lay_out(lm, [block])

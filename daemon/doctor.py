@@ -56,13 +56,13 @@ def examine_machine(config: DaemonConfig) -> Iterator[Finding]:
 
 def examine_model(config: DaemonConfig) -> tuple[Finding, str]:
     """Loads the model. Returns what was found, and its fingerprint, empty where it cannot be loaded."""
-    from .calibration.calibration import find
+    from .calibration.calibration import find_calibration
     from .model.image_text import ImageText
     from .model.video_lm import VideoLM
 
     try:
         model = VideoLM.load(config.model)
-        found = find(config.model.name, model.fingerprint, Path(config.memory.folder))
+        found = find_calibration(config.model.name, model.fingerprint, Path(config.memory.folder))
         if config.retrieval.embedding:
             ImageText(config.retrieval.embedding, model.device, model.dtype)
     except (DaemonError, RetrievalError) as exc:

@@ -387,7 +387,7 @@ class Engine:
         def read_keys(block_id: int) -> torch.Tensor:
             return self._tiers.keys(name, block_id, heads.kv_heads if heads is not None else ())
 
-        embed = None if self._embedding is None else self._embedding.words
+        embed = None if self._embedding is None else self._embedding.embed_words
         retriever = make_retriever(self._config.retrieval, self._layout, self._model.geometry, read_keys, embed)
         stream = Stream(
             name,

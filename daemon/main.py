@@ -40,7 +40,7 @@ def serve(config: DaemonConfig, stopping: Stopping) -> None:
         from ..memory.store import Store
         from ..memory.tiers import Tiers
         from ..retrieval.time.reference import prepare
-        from .calibration.program import at_start
+        from .calibration.program import find_or_calibrate
         from .engine import Engine
         from .model.image_text import ImageText
         from .model.video_lm import VideoLM
@@ -66,7 +66,7 @@ def serve(config: DaemonConfig, stopping: Stopping) -> None:
             text_tokens=model.prompt.clock_tokens,
         )
         prepare()
-        calibration = at_start(config, model, store, lambda _: _go_on(stop))
+        calibration = find_or_calibrate(config, model, store, lambda _: _go_on(stop))
         name, embedding = config.retrieval.embedding, None
         if name:
             _log.info("loading the image-text model", model=name)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from longwatch.daemon.calibration.program import at_start
+from longwatch.daemon.calibration.program import find_or_calibrate
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.config import DaemonConfig
 from longwatch.daemon.engine import Engine
@@ -35,7 +35,7 @@ def running_engine(folder: Path, streams: Mapping[str, SourceConfig] | None = No
         dtype=model.dtype,
         text_tokens=model.prompt.clock_tokens,
     )
-    engine = Engine(config, model, tiers, at_start(config, model, store, lambda _: None), lambda *_: None)
+    engine = Engine(config, model, tiers, find_or_calibrate(config, model, store, lambda _: None), lambda *_: None)
     engine.start()
     try:
         yield engine

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from longwatch.daemon.answer.answer import elsewhere, when
-from longwatch.daemon.calibration.calibration import find
+from longwatch.daemon.answer import elsewhere, when
+from longwatch.daemon.calibration.calibration import find_calibration
 from longwatch.daemon.config import DaemonConfig
 from longwatch.daemon.engine import Engine
 from longwatch.daemon.model import video_lm
@@ -86,7 +86,7 @@ def watched(folder: Path, retriever: str = "heads") -> Iterator[Room]:
     tiers = Tiers(
         store, codec="int4", ram_bytes=1 << 28, fingerprint=model.fingerprint, device=model.device, dtype=model.dtype
     )
-    engine = Engine(config, model, tiers, find("embedded", model.fingerprint), lambda *_: None)
+    engine = Engine(config, model, tiers, find_calibration("embedded", model.fingerprint), lambda *_: None)
     engine.start()
     try:
         while engine.status("1").streams[0].state != "ended":
@@ -112,7 +112,7 @@ def test_no_step_runs_more_of_a_question_through_the_model_than_a_chunk(tmp_path
         def count(_module: Any, _: Any, inputs: dict[str, Any]) -> None:
             of_steps[-1] += inputs["inputs_embeds"].shape[1]
 
-        room.model._text.register_forward_pre_hook(count, with_kwargs=True)
+        room.model.text.module.register_forward_pre_hook(count, with_kwargs=True)
         take_turn = room.engine._answers.step
 
         def counted() -> bool:

@@ -13,12 +13,20 @@ import numpy as np
 import pytest
 import torch
 
-from longwatch.daemon.calibration.calibration import Calibration, find, load_heads, own_file
-from longwatch.daemon.calibration.needles import Haystack, SceneNeedles, TextNeedles, fitting, text_inputs
-from longwatch.daemon.calibration.program import at_start, measure
-from longwatch.daemon.calibration.search import FIRST, Measured, calibrate, choose, encode, scores
+from longwatch.daemon.calibration.calibration import Calibration, find_calibration, load_heads, own_file
+from longwatch.daemon.calibration.needles import Haystack, SceneNeedles, TextNeedles, choose_needles, embed_lines
+from longwatch.daemon.calibration.program import find_or_calibrate, recalibrate
+from longwatch.daemon.calibration.search import (
+    FIRST,
+    Measurement,
+    calibrate,
+    choose_heads,
+    encode_haystack,
+    score_blocks,
+)
 from longwatch.daemon.calibration.written_log import KINDS, THINGS, write_log
 from longwatch.daemon.config import DaemonConfig, convert
+from longwatch.daemon.model.queries import compute_queries
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.stream.signatures import Signatures
@@ -57,7 +65,7 @@ def noise(seed: int) -> torch.Tensor:
     return torch.rand(NEEDLES, HEADS, BLOCKS, generator=torch.Generator().manual_seed(seed)).softmax(-1)
 
 
-def planted(seed: int, finders: dict[int, slice]) -> Measured:
+def planted(seed: int, finders: dict[int, slice]) -> Measurement:
     """Each finder looks where the answer is, for some of the needles."""
     where = torch.randint(BLOCKS, (NEEDLES,), generator=torch.Generator().manual_seed(seed + 1))
     mass, proof = noise(seed), torch.zeros(NEEDLES, 2, BLOCKS, dtype=torch.bool)
@@ -66,12 +74,12 @@ def planted(seed: int, finders: dict[int, slice]) -> Measured:
         for needle in range(NEEDLES)[some]:
             mass[needle, head] *= 0.5
             mass[needle, head, where[needle]] += 0.5
-    return Measured(mass, proof, ("who",) * NEEDLES)
+    return Measurement(mass, proof, ("who",) * NEEDLES)
 
 
 def test_the_head_that_looks_back_is_chosen_first_and_heads_of_no_help_never() -> None:
     measured = planted(0, {5: slice(None)})
-    chosen = choose(measured, 4)
+    chosen = choose_heads(measured, 4)
     assert chosen.heads == [5]
     assert chosen.score == (1.0, 1.0, 1.0)
 
@@ -79,25 +87,25 @@ def test_the_head_that_looks_back_is_chosen_first_and_heads_of_no_help_never() -
 def test_heads_are_taken_for_what_they_add_and_not_for_what_they_find_alone() -> None:
     """Head 3 finds 28 of 40; 4 finds 24, all of which 3 finds; 9 finds the 12 others."""
     measured = planted(1, {3: slice(0, 28), 4: slice(0, 24), 9: slice(28, 40)})
-    assert choose(measured, 2).heads == [3, 9]
+    assert choose_heads(measured, 2).heads == [3, 9]
 
 
 def test_a_needle_is_found_when_all_that_it_seeks_is() -> None:
     proof = torch.zeros(1, 2, 5, dtype=torch.bool)
     proof[0, 0, [1, 3]] = proof[0, 1, 4] = True
-    measured = Measured(torch.zeros(1, 1, 5), proof, ("order",))
+    measured = Measurement(torch.zeros(1, 1, 5), proof, ("order",))
     assert measured.ranks(torch.tensor([[0.5, 0.4, 0.3, 0.2, 0.1]])).tolist() == [4]  # block 4 is last
     assert measured.ranks(torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.5]])).tolist() == [1]  # 4, then 3, which will do for 1
 
 
 def test_scores_of_all_heads_equal_those_of_each_head_by_itself(tiny: VideoLM) -> None:
     """Layer by layer over joined keys, against `attention_score` over one head's keys of each block."""
-    haystack = Haystack(9, text_inputs(tiny, [f"line {'x' * i}" for i in range(9)]), [])
-    keys, window = encode(tiny, haystack, lambda _: None)
+    haystack = Haystack(9, embed_lines(tiny, [f"line {'x' * i}" for i in range(9)]), [])
+    keys, window = encode_haystack(tiny, haystack, lambda _: None)
     assert len(keys) + len(window.blocks) == 9
     assert window.blocks
-    asked = list(tiny.ask(window, [tiny.prompt.question_ids(text) for text in ("what?", "which line?")]))
-    found = scores(asked, keys).view(2, 3, 6, len(keys))
+    asked = list(compute_queries(tiny, window, [tiny.prompt.question_ids(text) for text in ("what?", "which line?")]))
+    found = score_blocks(asked, keys).view(2, 3, 6, len(keys))
     for question in range(2):
         for layer, head in ((0, 0), (1, 5), (2, 3)):
             plain = attention_score(
@@ -120,8 +128,8 @@ def test_the_embedded_models_heads_are_found_in_scenes_and_find_what_they_were_n
 
 
 def test_needles_are_those_that_the_model_can_read(embedded: VideoLM, tiny: VideoLM) -> None:
-    assert isinstance(fitting(embedded), SceneNeedles)
-    assert isinstance(fitting(tiny), TextNeedles)
+    assert isinstance(choose_needles(embedded), SceneNeedles)
+    assert isinstance(choose_needles(tiny), TextNeedles)
 
 
 def test_one_line_of_a_log_answers_a_question_and_no_other_does() -> None:
@@ -139,7 +147,7 @@ def test_one_line_of_a_log_answers_a_question_and_no_other_does() -> None:
 def test_a_calibration_comes_back_as_it_was_kept(tmp_path: Path) -> None:
     file = own_file(FOUND.fingerprint, tmp_path)
     FOUND.save(file)
-    assert find("/some/model", FOUND.fingerprint, tmp_path) == FOUND
+    assert find_calibration("/some/model", FOUND.fingerprint, tmp_path) == FOUND
     assert load_heads("/some/model", FOUND.fingerprint, tmp_path) == RetrievalHeads(FOUND.heads, FOUND.group)
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
@@ -149,7 +157,7 @@ def test_a_calibration_of_another_model_or_none_at_all_is_refused(tmp_path: Path
     with pytest.raises(CalibrationError, match="was measured on model abababababababab, not on cdcdcdcdcdcdcdcd"):
         Calibration.load(tmp_path / "c.json", "cd" * 32)
     (tmp_path / "c.json").write_text("{}")
-    with pytest.raises(CalibrationError, match="is no calibration"):
+    with pytest.raises(CalibrationError, match="is not a calibration"):
         Calibration.load(tmp_path / "c.json", "ab" * 32)
 
 
@@ -175,15 +183,15 @@ def tiers_of(store: Store, fingerprint: str) -> Tiers:
 def test_a_model_is_measured_once_and_what_is_not_good_enough_is_remembered(
     tiny: VideoLM, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    config, told = config_for(tiny_folder, tmp_path), list[float]()
+    config, progress = config_for(tiny_folder, tmp_path), list[float]()
     with opened(tmp_path) as store:
-        first = at_start(config, tiny, store, told.append)
-        assert told
-        told.clear()
-        again = at_start(config, tiny, store, told.append)
+        first = find_or_calibrate(config, tiny, store, progress.append)
+        assert progress
+        progress.clear()
+        again = find_or_calibrate(config, tiny, store, progress.append)
     assert first is not None
     assert first == again
-    assert not told
+    assert not progress
     assert first.needles == "text"
     assert not first.good, "a random model finds nothing"
     assert first.retrieval_heads is None
@@ -193,8 +201,8 @@ def test_a_model_is_not_measured_where_that_is_switched_off_or_not_needed(
     tiny: VideoLM, tiny_folder: Path, tmp_path: Path
 ) -> None:
     with opened(tmp_path) as store:
-        assert at_start(config_for(tiny_folder, tmp_path, calibrate=False), tiny, store, pytest.fail) is None
-        assert at_start(config_for(tiny_folder, tmp_path, retriever="rekv"), tiny, store, pytest.fail) is None
+        assert find_or_calibrate(config_for(tiny_folder, tmp_path, calibrate=False), tiny, store, pytest.fail) is None
+        assert find_or_calibrate(config_for(tiny_folder, tmp_path, retriever="rekv"), tiny, store, pytest.fail) is None
 
 
 def test_a_daemon_looks_for_heads_at_its_first_start_only_and_says_what_it_uses(
@@ -236,7 +244,7 @@ def test_signatures_made_for_other_heads_are_made_again_from_the_blocks(
         assert torch.equal(found[number], expected), number
 
 
-def test_measuring_anew_marks_what_is_remembered_and_drops_index_files_of_other_heads(
+def test_calibrating_again_marks_what_is_remembered_and_drops_index_files_of_other_heads(
     embedded: VideoLM, tmp_path: Path
 ) -> None:
     with opened(tmp_path) as store:
@@ -248,10 +256,10 @@ def test_measuring_anew_marks_what_is_remembered_and_drops_index_files_of_other_
         partition.index_file.write_bytes(b"of other heads")
         config = config_for(Path("embedded"), tmp_path)
         needles = SceneNeedles(streams=2, blocks=100, seconds=900, each=2)
-        found = measure(config, embedded, store, needles, lambda _: None)
+        found = recalibrate(config, embedded, store, needles, lambda _: None)
         assert not partition.index_file.exists()
         assert found.foreign == {"yard": 5}
-        assert at_start(config, embedded, store, pytest.fail) == found
+        assert find_or_calibrate(config, embedded, store, pytest.fail) == found
 
 
 def run_calibrate(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -267,7 +275,7 @@ def test_the_command_measures_and_says_that_a_random_model_finds_nothing(tiny_fo
     said = json.loads(done.stdout)
     assert (said["good"], said["needles"]) == (False, "text")
     assert said["recall"][f"recall@{FIRST}"] < 0.5
-    assert find(str(tiny_folder), said["fingerprint"], tmp_path / "store") is not None
+    assert find_calibration(str(tiny_folder), said["fingerprint"], tmp_path / "store") is not None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from longwatch.clients.report import confidence_line
-from longwatch.daemon.calibration.calibration import find
+from longwatch.daemon.calibration.calibration import find_calibration
 from longwatch.daemon.calibration.confidence import Confidence, confidence_of
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
@@ -46,7 +46,7 @@ def test_without_a_fitted_curve_it_is_the_geometric_mean_of_the_tokens_probabili
 
 
 def test_the_shipped_model_has_a_curve_that_rises() -> None:
-    calibration = find("embedded", VideoLM.load(ModelConfig()).fingerprint)
+    calibration = find_calibration("embedded", VideoLM.load(ModelConfig()).fingerprint)
     assert calibration is not None
     assert calibration.confidence is not None
     assert calibration.confidence.weight > 0

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from longwatch.daemon.answer.answer import Answer
-from longwatch.daemon.calibration.calibration import find
+from longwatch.daemon.calibration.calibration import find_calibration
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.image_text import ImageText
 from longwatch.daemon.model.settings import ModelConfig
@@ -51,7 +51,7 @@ def remembering(folder: Path, name: str, clip: Path | None) -> Iterator[tuple[St
     store = Store(MemoryConfig(folder=str(folder / "store"), map_bytes=1 << 30))
     tiers = Tiers(store, codec="ecsq4", ram_bytes=1 << 28, fingerprint=lm.fingerprint, device=lm.device, dtype=lm.dtype)
     embedding = None if clip is None else ImageText(str(clip), lm.device, lm.dtype)
-    calibration = find("embedded", lm.fingerprint)
+    calibration = find_calibration("embedded", lm.fingerprint)
     assert calibration is not None
     heads = calibration.retrieval_heads
     assert heads is not None
@@ -62,7 +62,7 @@ def remembering(folder: Path, name: str, clip: Path | None) -> Iterator[tuple[St
         layout,
         lm.geometry,
         lambda block_id: tiers.keys("yard", block_id, heads.kv_heads),
-        None if embedding is None else embedding.words,
+        None if embedding is None else embedding.embed_words,
     )
     stream = Stream(
         "yard",

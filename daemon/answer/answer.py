@@ -19,7 +19,7 @@ from ...retrieval.steps import Steps
 from ...retrieval.time.span import Span
 from ..calibration.calibration import Calibration, heads_of
 from ..calibration.confidence import confidence_of
-from ..model.attention import GrowingLayout
+from ..model.context import GrowingLayout
 from ..model.decoding import sample
 from ..model.video_lm import VideoLM
 from ..protocol import AnswerEnd, Ask, Delta, Reply, Step
@@ -162,7 +162,7 @@ class Answer:
 
     def _decode(self, context: GrowingLayout, ids: list[int], *, aloud: bool) -> Steps[str]:
         """Prefills a question and decodes, a few tokens a step."""
-        request, detokenizer = self.request, self._model.detokenizer()
+        request, detokenizer = self.request, self._model.new_detokenizer()
         generator = torch.Generator(device=self._model.device).manual_seed(request.seed)
 
         def choose(logits: Tensor) -> int:

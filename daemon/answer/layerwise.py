@@ -14,7 +14,9 @@ from ...memory.block import Block, BlockInfo, Places
 from ...retrieval.retrievers.rekv import by_layers
 from ...retrieval.retrievers.retriever import Hit
 from ...retrieval.steps import Steps
-from ..model.attention import Context, LayerwiseContext
+from ..model.context import Context
+from ..model.layerwise_context import LayerwiseContext
+from ..model.queries import choose_by_layer
 from ..model.video_lm import VideoLM
 
 
@@ -51,7 +53,7 @@ class LayerwiseRecall:
 
     def context(self, question_ids: Sequence[int]) -> Steps[LayerwiseContext]:
         """Runs the question through the model. Returns what each layer recalled, laid out to stand before it."""
-        return self._model.ask_by_layer(question_ids, self._lay_out)
+        return choose_by_layer(self._model, question_ids, self._lay_out)
 
     @property
     def hits(self) -> list[Hit]:

@@ -17,8 +17,9 @@ from ...retrieval.settings import RetrievalConfig
 from ...retrieval.steps import Pace, Steps, finished
 from ...retrieval.time.span import Span
 from ..log import get_logger
-from ..model.attention import Context
+from ..model.context import Context
 from ..model.prompt import BLANK
+from ..model.queries import compute_queries_in_steps
 from ..model.video_lm import VideoLM
 from ..stream.stream import Stream
 from .layerwise import LayerwiseRecall, Part
@@ -68,7 +69,7 @@ class Recall:
         if last_layer == -1:
             return Query(text)
         questions = [self._model.prompt.question_ids(words) for words in (text, BLANK)]
-        asked, blank = yield from self._model.ask_in_steps(self._stream.window, questions, last_layer)
+        asked, blank = yield from compute_queries_in_steps(self._model, self._stream.window, questions, last_layer)
         return Query(text, asked, blank)
 
     def blocks(self, span: Span) -> BlockRows:

@@ -1,7 +1,7 @@
 """`Calibration`: a model's retrieval heads as they were measured, and where that is kept.
 
-The shipped model's lies beside its weights, as any checkpoint folder's may; one that is made here is kept in the
-memory's folder under the model's fingerprint, and goes before.
+The embedded model's calibration lies beside its weights, as any checkpoint's may. One that is made here is kept in the
+memory's folder under the model's fingerprint, and comes first.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ GOOD_ENOUGH = 0.5
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found about a model; written as JSON.
+    """What was measured about a model; written as JSON.
 
     Attributes:
-        heads: best first; also where none is good enough.
+        heads: best first, even if none is good enough.
         group: query heads that share a KV head.
-        recall: the share of needles of which every thing sought has a block among the first 1, 4, 8, measured on
-            kinds of needle that the heads were not chosen on.
+        recall: the share of needles that are found among the first 1, 4 and 8 blocks, each thing that they ask for.
+            Measured on kinds of needle that the heads were not chosen on.
         needles: `text` or `scenes`.
         chosen_on, checked_on: kinds of needle.
         questions: how many were checked.
-        blocks: among how many each was sought, at most.
+        blocks: the most blocks that a needle was searched in.
         alone: what each of the heads finds among the first 8 by itself.
-        confidence: how sure it is when it is right (see `benchmarks/confidence.py`); None where that was not fitted.
-        foreign: of each stream that was remembered before, the newest block, whose signature was made for other heads.
+        confidence: turns an answer's probability into how often such answers are right; None if it was not fitted
+            (see `benchmarks/confidence.py`).
+        foreign: for each stream remembered before, its newest block. Up to there signatures are for other heads.
     """
 
     fingerprint: str
@@ -57,15 +58,16 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def retrieval_heads(self) -> RetrievalHeads | None:
-        """What a retriever ranks by; None where the heads are not good enough."""
+        """What a retriever ranks by; None if the heads are not good enough."""
         return None if not self.good else RetrievalHeads(self.heads, self.group)
 
     def __str__(self) -> str:
         named = ", ".join(f"{layer}.{head}" for layer, head in self.heads)
-        return f"heads {named} find {self.recall.get('recall@8', 0.0):.2f} of unseen kinds among the first 8"
+        found = self.recall.get("recall@8", 0.0)
+        return f"search check: {found:.0%} of the test questions found their block in the top 8 (heads {named})"
 
     def save(self, file: Path) -> None:
-        """Writes it whole or not at all.
+        """Writes the file whole or not at all.
 
         Raises:
             CalibrationError: the file cannot be written.
@@ -91,7 +93,9 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         try:
             found = msgspec.json.decode(file.read_bytes(), type=cls)
         except (OSError, msgspec.DecodeError) as exc:
-            raise CalibrationError(f"{file} is no calibration ({exc}); delete it, or run longwatch calibrate") from exc
+            raise CalibrationError(
+                f"{file} is not a calibration ({exc}); delete it, or run longwatch calibrate"
+            ) from exc
         if found.fingerprint != fingerprint:
             made_for = found.fingerprint[:16]
             raise CalibrationError(
@@ -101,19 +105,20 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def own_file(fingerprint: str, memory_folder: Path) -> Path:
-    """Where a calibration that was made here is kept, there or not."""
+    """Where a calibration that is made here is kept. There may be none."""
     return memory_folder / "store.calibration" / f"{fingerprint}.json"
 
 
 def _old_file(fingerprint: str, memory_folder: Path) -> Path:
-    """Where earlier versions kept it, in a folder that may be a stream's."""
+    """Where earlier versions kept it: in a folder that may also be a stream's."""
     return memory_folder / "calibration" / f"{fingerprint}.json"
 
 
-def find(name: str, fingerprint: str, memory_folder: Path | None = None) -> Calibration | None:
-    """The calibration of a model given as in `model.name`: one that was made here, or that lies beside its weights.
+def find_calibration(name: str, fingerprint: str, memory_folder: Path | None = None) -> Calibration | None:
+    """A model's calibration: the one that was made here, or else the one beside its weights. None if it has none.
 
-    None where it has none yet.
+    Args:
+        name: as in `model.name`.
 
     Raises:
         CalibrationError: there is one, but it is unreadable or was measured on other weights.
@@ -125,10 +130,10 @@ def find(name: str, fingerprint: str, memory_folder: Path | None = None) -> Cali
 
 
 def load_heads(name: str, fingerprint: str, memory_folder: Path | None = None) -> RetrievalHeads | None:
-    """The retrieval heads of a model; None where none were found yet, or none good enough. Raises as `find`."""
-    return heads_of(find(name, fingerprint, memory_folder))
+    """A model's retrieval heads; None if it has none, or none good enough. Raises as `find_calibration`."""
+    return heads_of(find_calibration(name, fingerprint, memory_folder))
 
 
 def heads_of(found: Calibration | None) -> RetrievalHeads | None:
-    """The retrieval heads that a calibration found good enough; None where there is no calibration."""
+    """A calibration's retrieval heads; None if there is no calibration, or they are not good enough."""
     return None if found is None else found.retrieval_heads

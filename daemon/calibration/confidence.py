@@ -1,4 +1,4 @@
-"""`Confidence`: how likely an answer is right, told by how sure the model was of its own words."""
+"""`Confidence`: how likely an answer is right, judged by how sure the model was of its own words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 class Confidence(msgspec.Struct, frozen=True):
     """A logistic curve over the mean log-probability of an answer's tokens, fitted to answers known right or wrong.
 
-    Measured on the embedded model, nothing about the evidence tells more (its score, its use, the least sure token).
+    On the embedded model nothing else predicts better: not the evidence's score or use, not the least sure token.
     """
 
     weight: float
@@ -23,7 +23,11 @@ class Confidence(msgspec.Struct, frozen=True):
 
 
 def confidence_of(log_probs: Sequence[float], fitted: Confidence | None) -> float | None:
-    """Of a model for which nothing was fitted, the geometric mean of its tokens' probabilities; None of no tokens."""
+    """How likely an answer is right, 0 to 1; None for an answer with no tokens.
+
+    Without a fitted curve this is the geometric mean of its tokens' probabilities, which is uncalibrated: it orders
+    answers, but says little about how many of them are right.
+    """
     if not log_probs:
         return None
     return math.exp(sum(log_probs) / len(log_probs)) if fitted is None else fitted.of(log_probs)

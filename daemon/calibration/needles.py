@@ -1,7 +1,7 @@
-"""`Needle`: a question whose answer lies in known blocks of a haystack, from which a model's retrieval heads are told.
+"""`Needle`: a question whose answer lies in known blocks of a haystack. It shows which heads find things.
 
-text     a log in words (see `written_log`); for every model that can read it
-scenes   rendered hours of the yard (see `capture`); for a model that knows nothing else, or to try eyes too
+    text     a log in words (see `written_log`), for every model that can read it
+    scenes   rendered hours of the yard (see `yard/`), for a model that knows nothing else, or to test the vision tower
 
 Heads are chosen on some kinds of needle and checked on others: other forms of question, other things or other hours.
 """
@@ -32,7 +32,7 @@ class Needle(NamedTuple):
     """A question about a haystack.
 
     Attributes:
-        things: for each thing that has to be found, the numbers (from 0 on) of the blocks that show it.
+        things: for each thing that must be found, the numbers (from 0 on) of the blocks that show it.
     """
 
     kind: str
@@ -41,10 +41,10 @@ class Needle(NamedTuple):
 
 
 class Haystack(NamedTuple):
-    """What a model is shown, and what it is asked about it.
+    """What a model is shown, and the questions about it.
 
     Attributes:
-        inputs: of all blocks in order, `[n, T, hidden]` at a time; made as they are taken.
+        inputs: of all blocks in order, `[n, T, hidden]` at a time, made as they are taken.
     """
 
     blocks: int
@@ -63,11 +63,11 @@ class Needles(Protocol):
 
 @dataclass(frozen=True)
 class TextNeedles:
-    """A written log to choose on and another, of other things, to check on.
+    """One written log to choose heads on, and another, about other things, to check them on.
 
     Attributes:
         lines: of each log.
-        each: needles of a kind, at most.
+        each: most needles of a kind.
     """
 
     lines: int = 320
@@ -81,17 +81,17 @@ class TextNeedles:
         things, kinds = tuple(THINGS), tuple(KINDS)
         lines, facts = write_log(self.lines, rng, things[seen::2], kinds[:4] if seen else kinds[4:])
         needles = [Needle(fact.kind, fact.question, ((fact.line,),)) for fact in facts]
-        yield Haystack(len(lines), text_inputs(model, lines), _some_of_each(needles, self.each, rng))
+        yield Haystack(len(lines), embed_lines(model, lines), _pick_some_of_each(needles, self.each, rng))
 
 
 @dataclass(frozen=True)
 class SceneNeedles:
-    """Rendered yards as a gate would keep them: by turns to choose on and to check on.
+    """Rendered yards after the gate, by turns to choose heads on and to check them on.
 
     Attributes:
-        streams: yards.
-        blocks: of each, at most; a yard is watched for `seconds`.
-        each: needles of a kind in a yard.
+        streams: how many yards.
+        blocks: most blocks of a yard, which is watched for `seconds`.
+        each: most needles of a kind in a yard.
     """
 
     streams: int = 6
@@ -112,41 +112,41 @@ class SceneNeedles:
         rng, noise = np.random.default_rng([seed, 9]), np.random.default_rng([seed, 10])
         asker = Asker(moments, rng)
         asked = [QUESTION_KINDS[kind].draw(asker) for kind in kinds for _ in range(self.each)]
-        needles = [Needle(q.kind, q.text, sought(q)) for q in asked if q is not None and q.proof]
-        return Haystack(len(moments), scene_inputs(model, moments, seed, noise), needles)
+        needles = [Needle(q.kind, q.text, list_sought(q)) for q in asked if q is not None and q.proof]
+        return Haystack(len(moments), embed_moments(model, moments, seed, noise), needles)
 
 
-def text_inputs(model: VideoLM, lines: Sequence[str], first_ns: int = 0) -> Iterator[Tensor]:
-    """A block for each line behind its clock, twenty seconds apart."""
+def embed_lines(model: VideoLM, lines: Sequence[str], first_ns: int = 0) -> Iterator[Tensor]:
+    """One block for each line, behind its clock, twenty seconds apart."""
     prompt = model.prompt
     return (
-        model.text_inputs(prompt.clock_ids(first_ns + i * LINE_NS) + prompt.encode(f" {line}\n"))
+        model.embed_text(prompt.clock_ids(first_ns + i * LINE_NS) + prompt.encode(f" {line}\n"))
         for i, line in enumerate(lines)
     )
 
 
-def scene_inputs(model: VideoLM, moments: Sequence[Moment], seed: int, noise: np.random.Generator) -> Iterator[Tensor]:
-    """Rendered frames of a yard, as many at a time as are prefilled at once."""
+def embed_moments(model: VideoLM, moments: Sequence[Moment], seed: int, noise: np.random.Generator) -> Iterator[Tensor]:
+    """Rendered frames of a yard, as many at a time as may be prefilled at once."""
     chunk = model.config.chunk_frames
     for some in (moments[i : i + chunk] for i in range(0, len(moments), chunk)):
-        yield model.frame_inputs([paint(m.state, seed, noise) for m in some], [m.time_ns for m in some])
+        yield model.embed_frames([paint(m.state, seed, noise) for m in some], [m.time_ns for m in some])
 
 
-def sought(question: Question) -> tuple[tuple[int, ...], ...]:
+def list_sought(question: Question) -> tuple[tuple[int, ...], ...]:
     """The moments that show what a question looks for, thing after thing.
 
-    What proves it by what it does not show is a thing of its own.
+    A moment that proves the answer by what it does not show counts as a thing of its own.
     """
     shown = (tuple(sorted({place.moment for place in places})) for places in question.things)
     return (*shown, *((moment,) for moment in question.unseen))
 
 
-def fitting(model: VideoLM) -> Needles:
-    """A log for whoever can read it, scenes for a model that knows no such words."""
+def choose_needles(model: VideoLM) -> Needles:
+    """A written log for a model that knows its words, scenes for any other."""
     return TextNeedles() if model.prompt.can_read(CALM[0]) else SceneNeedles()
 
 
-def _some_of_each(needles: Sequence[Needle], each: int, rng: np.random.Generator) -> list[Needle]:
+def _pick_some_of_each(needles: Sequence[Needle], each: int, rng: np.random.Generator) -> list[Needle]:
     chosen: list[Needle] = []
     for kind in dict.fromkeys(needle.kind for needle in needles):
         alike = [needle for needle in needles if needle.kind == kind]

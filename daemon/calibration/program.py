@@ -1,7 +1,7 @@
-"""Has a model calibrated: by itself at its first start, and as `longwatch calibrate`.
+"""When a model is calibrated: by the daemon at its first start with it, and by `longwatch calibrate`.
 
-Exit code 0 where the heads are good enough; 1 where none are, or the model cannot be measured; 2 where the
-configuration is wrong or a daemon runs.
+Exit code 0 if the heads are good enough; 1 if none are, or the model cannot be measured; 2 if the configuration is
+wrong or a daemon is running.
 """
 
 from __future__ import annotations
@@ -23,22 +23,24 @@ from ..config import DaemonConfig, load_config
 from ..errors import CaptureError, ConfigError, DaemonError
 from ..log import get_logger
 from ..model.video_lm import VideoLM
-from .calibration import Calibration, find, own_file
+from .calibration import Calibration, find_calibration, own_file
 from .needles import Needles, SceneNeedles, TextNeedles
-from .search import Told, calibrate
+from .search import OnProgress, calibrate
 
 NEEDLES: dict[str, type[TextNeedles] | type[SceneNeedles]] = {"text": TextNeedles, "scenes": SceneNeedles}
 _log = get_logger("calibration")
 
 
-def at_start(config: DaemonConfig, model: VideoLM, store: Store, told: Told) -> Calibration | None:
-    """The calibration of a daemon's model, made where it has none; None where it has none and none is to be made.
+def find_or_calibrate(
+    config: DaemonConfig, model: VideoLM, store: Store, on_progress: OnProgress
+) -> Calibration | None:
+    """The calibration of a daemon's model. If there is none, makes one, or returns None if none is wanted.
 
     Raises:
-        CalibrationError: it is unreadable, or cannot be kept.
+        CalibrationError: it is unreadable, or cannot be saved.
         ModelError: the model cannot be measured.
     """
-    found = find(config.model.name, model.fingerprint, store.folder)
+    found = find_calibration(config.model.name, model.fingerprint, store.folder)
     if config.retrieval.retriever not in ("heads", "hybrid"):
         return found
     if found is None and not config.retrieval.calibrate:
@@ -46,46 +48,49 @@ def at_start(config: DaemonConfig, model: VideoLM, store: Store, told: Told) -> 
         return None
     if found is None:
         began = time.monotonic()
-        _log.info("looking for the retrieval heads of the model, this once", model=config.model.name)
-        found = measure(config, model, store, None, told)
+        _log.info("looking for the retrieval heads of the model, only this once", model=config.model.name)
+        found = recalibrate(config, model, store, None, on_progress)
         _log.info("calibrated", found=str(found), needles=found.needles, seconds=round(time.monotonic() - began, 1))
     if not found.good:
         _log.warning("no head finds well enough; ranking by mean keys as ReKV does", found=str(found))
     return found
 
 
-def measure(config: DaemonConfig, model: VideoLM, store: Store, needles: Needles | None, told: Told) -> Calibration:
-    """Calibrates a model and keeps what was found; blocks that are in the store have signatures for other heads.
+def recalibrate(
+    config: DaemonConfig, model: VideoLM, store: Store, needles: Needles | None, on_progress: OnProgress
+) -> Calibration:
+    """Calibrates a model and saves the result. It notes that the signatures in the store are for the heads before.
 
     Raises:
-        CalibrationError: an earlier one is unreadable, or the new one cannot be kept.
+        CalibrationError: an earlier one is unreadable, or the new one cannot be saved.
         ModelError: the model cannot be measured.
     """
-    found = calibrate(model, needles, told)
-    before = find(config.model.name, model.fingerprint, store.folder)
+    found = calibrate(model, needles, on_progress)
+    before = find_calibration(config.model.name, model.fingerprint, store.folder)
     if before is not None:
         found = msgspec.structs.replace(found, confidence=before.confidence)
     if before is not None and before.good and before.heads == found.heads:
         found = msgspec.structs.replace(found, foreign=before.foreign)
     else:
         found = msgspec.structs.replace(found, foreign={name: store.last_id(name) for name in store.streams()})
+        # Before the save: if a crash comes between, no index file of the old heads may be left to the new ones.
         for partition in (day for name in store.streams() for day in store.partitions(name)):
-            partition.index_file.unlink(missing_ok=True)  # first, so that none of other heads is left
+            partition.index_file.unlink(missing_ok=True)
     found.save(own_file(model.fingerprint, store.folder))
     return found
 
 
-def table(found: Calibration) -> Table:
-    """Each head by itself, and all together."""
-    drawn = Table("layer", "head", "recall@8", box=None)
+def draw_table(found: Calibration) -> Table:
+    """What each head finds by itself, and what all find together."""
+    table = Table("layer", "head", "recall@8", box=None)
     for (layer, head), alone in zip(found.heads, found.alone, strict=True):
-        drawn.add_row(str(layer), str(head), f"{alone:.2f}")
-    drawn.add_row("all", "together", f"{found.recall['recall@8']:.2f}")
-    return drawn
+        table.add_row(str(layer), str(head), f"{alone:.2f}")
+    table.add_row("all", "together", f"{found.recall['recall@8']:.2f}")
+    return table
 
 
 def main() -> None:
-    """Prints the heads with what they find, or one JSON object."""
+    """Prints the heads and what they find, as a table or one JSON object."""
     parser = argparse.ArgumentParser(prog="longwatch calibrate")
     parser.add_argument("config", type=Path)
     parser.add_argument("--needles", choices=NEEDLES)
@@ -100,10 +105,12 @@ def main() -> None:
         print(msgspec.json.encode({"good": found.good, **msgspec.to_builtins(found)}).decode())
     else:
         out = Console(markup=False, highlight=False)
-        out.print(table(found))
-        out.print(f"{found.questions} needles of kinds not chosen on ({', '.join(found.checked_on)})", soft_wrap=True)
+        out.print(draw_table(found))
+        out.print(
+            f"checked on {found.questions} questions of other kinds ({', '.join(found.checked_on)})", soft_wrap=True
+        )
         if not found.good:
-            out.print("no head finds well enough: blocks are ranked by mean keys (rekv-shared)", soft_wrap=True)
+            out.print("no head finds well enough, so blocks are ranked by mean keys (rekv-shared)", soft_wrap=True)
     sys.exit(0 if found.good else 1)
 
 
@@ -116,7 +123,7 @@ def _run(options: argparse.Namespace) -> Calibration:
             task = progress.add_task("loading the model", total=None)
             model = VideoLM.load(config.model)
             progress.update(task, description="calibrating", total=1.0)
-            return measure(config, model, store, needles, lambda share: progress.update(task, completed=share))
+            return recalibrate(config, model, store, needles, lambda share: progress.update(task, completed=share))
     finally:
         store.close()
 

@@ -1,10 +1,9 @@
 """`write_log`: a log of a yard in words, with facts planted in it that are easily mistaken for each other.
 
-It needs no pictures, so it shows of any language model whether it finds what it read long ago. Every thing is left
-two or three times: in another colour, by somebody else, at another place and time; and half of them are taken away
-again by somebody else still. So each word of a question stands in many lines, and all of them in one. Some kinds of
-question name the thing by another word than the log does ("instrument" for a violin), so that a head which only looks
-for the same word does not pass for one that finds.
+It needs no pictures, so it tests any language model on what it read long ago. Each thing is left two or three times, by
+different people, in different colours, at different places and times. Half of them are taken away again by yet another
+person. So each word of a question stands in many lines, but only one line has all of them. Some questions use another
+word for the thing ("instrument" for a violin), so that a head that only looks for equal words finds nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ CALM = (
 
 
 class Fact(NamedTuple):
-    """A question that one line of a log answers, which tells of a thing."""
+    """A question about a thing that one line of a log answers."""
 
     kind: str
     question: str
@@ -69,10 +68,10 @@ class Event(NamedTuple):
     place: str
 
     @property
-    def told(self) -> str:
-        """As the log has it."""
+    def sentence(self) -> str:
+        """Its line in the log."""
         if self.verb == "leave":
-            return f"{self.person} left {_a(self.colour)} {self.thing} near {self.place}."
+            return f"{self.person} left {_with_article(self.colour)} {self.thing} near {self.place}."
         return f"{self.person} took the {self.colour} {self.thing} away from {self.place}."
 
 
@@ -88,7 +87,7 @@ KINDS = {
     "class": _Kind("leave", lambda e: f"Which {THINGS[e.thing]} did {e.person} leave?", lambda e: e.thing),
     "taken": _Kind("take", lambda e: f"Who took away the {e.colour} {e.thing}?", lambda e: e.person),
     "where": _Kind("leave", lambda e: f"Where was the {e.colour} {e.thing} left?", lambda e: e.place),
-    "did": _Kind("leave", lambda e: f"Did {e.person} leave {_a(e.colour)} {e.thing}?", lambda e: "yes"),
+    "did": _Kind("leave", lambda e: f"Did {e.person} leave {_with_article(e.colour)} {e.thing}?", lambda e: "yes"),
     "whence": _Kind("take", lambda e: f"From where did {e.person} take the {e.thing}?", lambda e: e.place),
     "fetched": _Kind("take", lambda e: f"Who fetched the {e.colour} {THINGS[e.thing]}?", lambda e: e.person),
 }
@@ -97,22 +96,22 @@ KINDS = {
 def write_log(
     lines: int, rng: np.random.Generator, things: Sequence[str] = tuple(THINGS), kinds: Sequence[str] = tuple(KINDS)
 ) -> tuple[list[str], list[Fact]]:
-    """The lines, and for each event a question of each kind that fits it, unless another line could answer it too."""
-    events = _events(lines, rng, things)
+    """The lines of a log, and for each event a question of every fitting kind that no other line could answer."""
+    events = _draw_events(lines, rng, things)
     written = [
         f"{str(rng.choice(CALM)).format(person=rng.choice(PEOPLE), place=rng.choice(PLACES))}." for _ in range(lines)
     ]
     facts = []
     for event in events:
-        written[event.line] = event.told
+        written[event.line] = event.sentence
         fitting = [(kind, KINDS[kind]) for kind in kinds if KINDS[kind].verb == event.verb]
         facts += [Fact(kind, of.ask(event), of.answer(event), event.line, event.thing) for kind, of in fitting]
     times = Counter(fact.question for fact in facts)
     return written, [fact for fact in facts if times[fact.question] == 1]
 
 
-def _events(lines: int, rng: np.random.Generator, things: Sequence[str]) -> list[Event]:
-    """In no order; a thing is taken after it was left."""
+def _draw_events(lines: int, rng: np.random.Generator, things: Sequence[str]) -> list[Event]:
+    """Events in no order. A thing is taken after it was left."""
     free = rng.permutation(lines).tolist()
     events = []
     for thing in things:
@@ -126,5 +125,5 @@ def _events(lines: int, rng: np.random.Generator, things: Sequence[str]) -> list
     return events
 
 
-def _a(word: str) -> str:
+def _with_article(word: str) -> str:
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"

@@ -1,4 +1,4 @@
-"""A checkpoint's small files, its identity, and whether it is whole. Given by a folder or a Hugging Face id."""
+"""A checkpoint (a folder or a Hugging Face id): its small files, its fingerprint, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from ..errors import ModelError
 _SMALL_BYTES = 16 << 20
 
 
-def preprocessing_of(name: str) -> dict[str, Any]:
-    """A checkpoint's preprocessing values, which transformers writes into a file of their own or of the processor."""
+def read_preprocessing(name: str) -> dict[str, Any]:
+    """A checkpoint's preprocessing values. Transformers writes them into their own file or into the processor's."""
     if text := read_text(name, "preprocessor_config.json"):
         return dict(json.loads(text))
     processor = json.loads(read_text(name, "processor_config.json") or "{}")
     return dict(processor.get("video_processor") or processor.get("image_processor") or {})
 
 
-def refuse_holes(key: str, name: str, missing: Collection[str], unused: Collection[str] = ()) -> None:
-    """Weights that a checkpoint lacks would be random ones.
+def refuse_missing_weights(key: str, name: str, missing: Collection[str], unused: Collection[str] = ()) -> None:
+    """Refuses a checkpoint that lacks weights: transformers would make up random ones.
 
     Args:
-        key: of the configuration, that names the checkpoint.
-        unused: parts of the names of weights that may be missing.
+        key: the configuration key that names the checkpoint.
+        unused: weights with these words in their names may be missing.
 
     Raises:
         ModelError: others are missing.
     """
-    holes = sorted(weight for weight in missing if not any(part in weight for part in unused))
-    if holes:
-        raise ModelError(f"{key}: {name} lacks {len(holes)} weights, {holes[0]} the first; fetch it again")
+    lost = sorted(weight for weight in missing if not any(part in weight for part in unused))
+    if lost:
+        raise ModelError(f"{key}: {name} lacks {len(lost)} weights (the first is {lost[0]}); download it again")
 
 
 def read_text(name: str, file: str) -> str | None:
@@ -50,12 +50,12 @@ def read_text(name: str, file: str) -> str | None:
     if path is None:
         return None
     if (size := Path(path).stat().st_size) > _SMALL_BYTES:
-        raise ValueError(f"{file} has {size} bytes; {_SMALL_BYTES} are read at most")
+        raise ValueError(f"{file} has {size} bytes; the limit is {_SMALL_BYTES}")
     return Path(path).read_text()
 
 
-def fingerprint_of(name: str) -> str:
-    """Hex digest of weights and configuration: whose keys, values or embeddings something is."""
+def compute_fingerprint(name: str) -> str:
+    """Hex digest of weights and configuration. It tells which model made some keys, values or embeddings."""
     digest = hashlib.sha256()
     config = cached_file(name, "config.json")
     for path in sorted(Path(str(config)).parent.iterdir()):

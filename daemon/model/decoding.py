@@ -7,23 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_COLDEST = 1e-30  # float32 holds nothing much smaller; there only the likeliest tokens have a chance
+_COLDEST = 1e-30  # float32 can hold little less; by then only the likeliest tokens have a chance
 
 
 def sample(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator | None) -> int:
     """The next token from logits `[vocabulary]`; temperature 0 is greedy. Nucleus sampling: arXiv 1904.09751."""
     if temperature <= 0:
         return int(logits.argmax())
-    below_best = logits.float() - logits.max()  # so that a small temperature gives minus infinity and never infinity
+    below_best = logits.float() - logits.max()  # so a small temperature gives minus infinity, never infinity
     ranked, order = torch.softmax(below_best / max(temperature, _COLDEST), -1).sort(descending=True)
     before = ranked.cumsum(-1) - ranked
     outside = before >= top_p
-    outside[0] = False  # the likeliest stands in every nucleus, however small
+    outside[0] = False  # the likeliest is always in the nucleus, however small that is
     return int(order[torch.multinomial(ranked.masked_fill(outside, 0.0), 1, generator=generator)])
 
 
 class Detokenizer:
-    """Text from tokens, piece by piece, never half a character."""
+    """Turns tokens into text piece by piece, never into half a character."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -31,7 +31,7 @@ class Detokenizer:
         self.text = ""
 
     def add(self, token: int) -> str:
-        """The text that this token makes certain; empty while a character is incomplete."""
+        """Returns the text that this token completes; empty while a character is incomplete."""
         self._ids.append(token)
         text: str = self._tokenizer.decode(self._ids, skip_special_tokens=True)
         if text.endswith("�"):
@@ -39,7 +39,7 @@ class Detokenizer:
         return self._advance(text)
 
     def finish(self) -> str:
-        """What was held back, incomplete or not."""
+        """Returns the rest, complete or not."""
         return self._advance(self._tokenizer.decode(self._ids, skip_special_tokens=True))
 
     def _advance(self, text: str) -> str:

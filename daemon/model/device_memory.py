@@ -1,4 +1,4 @@
-"""`device_memory`: where the device, or the machine, has no room left, one error says so and the rest goes on."""
+"""`device_memory`: if the device or the machine runs out of memory, one piece of work fails and the rest goes on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from ..errors import DeviceFull
 
-# torch has a class of its own for CUDA only. A processor's allocator, cuBLAS and MPS say it in words.
+# torch has an error class for CUDA only. The CPU's allocator, cuBLAS and MPS say it in a RuntimeError's words.
 _SAYS_SO = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|_ALLOC_FAILED", re.IGNORECASE)
 
 
@@ -19,11 +19,11 @@ _SAYS_SO = re.compile(r"out of memory|can't allocate memory|cannot allocate memo
 def device_memory(what: str, way_out: str) -> Iterator[None]:
     """Work that may ask for more memory than there is.
 
-    What the failed work held is let go of, and the device's cache given back, before the error goes on its way.
+    Frees what the failed work held, and the device's cache, before the error is raised.
 
     Args:
-        what: is not done, for the sentence: "the answer".
-        way_out: what would need less.
+        what: the work, as the message names it: "the answer".
+        way_out: what would need less memory.
 
     Raises:
         DeviceFull: there was no room.
@@ -33,8 +33,8 @@ def device_memory(what: str, way_out: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as exc:
         if not is_out_of_memory(exc):
             raise
-        traceback.clear_frames(exc.__traceback__)  # their tensors are what fills the device
-        _give_back()
+        traceback.clear_frames(exc.__traceback__)  # their tensors fill the device
+        _empty_cache()
         reason = str(exc).split("\n", 1)[0].rstrip(".") or "no memory"
         raise DeviceFull(f"no room on the device for {what} ({reason}); {way_out}") from None
 
@@ -46,7 +46,7 @@ def is_out_of_memory(exc: BaseException) -> bool:
     return isinstance(exc, RuntimeError) and _SAYS_SO.search(str(exc)) is not None
 
 
-def _give_back() -> None:
+def _empty_cache() -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():

@@ -1,4 +1,4 @@
-"""`LlavaOnevision`: what is particular to the LLaVA-OneVision family."""
+"""`LlavaOnevision`: everything that is special to the LLaVA-OneVision family."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError
 from .admission import loading, refuse_code, refuse_more_than_held, refuse_numbers
-from .checkpoint import fingerprint_of, preprocessing_of, read_text, refuse_holes
+from .checkpoint import compute_fingerprint, read_preprocessing, read_text, refuse_missing_weights
 from .preprocess import Preprocessor
 from .prompt import Prompt
 
@@ -24,20 +24,20 @@ transformers_logging.set_verbosity_error()
 
 EMBEDDED = Path(__file__).parent / "embedded"
 _SUPPORTED = "llava_onevision"
-_WAY_OUT = "give a folder or a reachable Hugging Face id of a LLaVA-OneVision checkpoint, or 'embedded'"
-_UNUSED = (".head.", "post_layernorm", "image_newline")  # weights that a stream never runs through
+_WAY_OUT = "use a folder or a reachable Hugging Face id of a LLaVA-OneVision checkpoint, or 'embedded'"
+_UNUSED = (".head.", "post_layernorm", "image_newline")  # weights that frames never go through
 
 
 class Family(Protocol):
     """What `VideoLM` runs.
 
     Attributes:
-        text, head: transformers' text model, and what makes logits of its hidden states.
-        tokenizer, prompt: its own.
+        text, head: transformers' text model, and the module that turns its hidden states into logits.
+        tokenizer, prompt: of the checkpoint.
         stop_ids: tokens that end an answer.
         fingerprint: hex digest of weights and configuration.
         description: a line for logs and status.
-        preprocessor: makes pixels of frames; None for a model without eyes.
+        preprocessor: makes pixels of frames; None for a model without a vision tower.
     """
 
     text: Any
@@ -49,12 +49,12 @@ class Family(Protocol):
     description: str
     preprocessor: Preprocessor | None
 
-    def see(self, pixels: Tensor) -> Tensor:
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
         """Preprocessed pictures `[N, 3, height, width]` → visual tokens `[N, V, hidden]`."""
 
 
 class LlavaOnevision:
-    """A checkpoint of the family: its text model, its eyes, its prompt and its preprocessing.
+    """A checkpoint of the family: its text model, its vision tower, its prompt and its preprocessing.
 
     Args:
         name: a folder or a Hugging Face id.
@@ -66,36 +66,38 @@ class LlavaOnevision:
     def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
         folder = Path(name)
         if not folder.is_dir() and (folder.is_absolute() or name.startswith(".")):
-            raise ModelError(f"model.name: there is no folder {name}; give a checkpoint's folder or 'embedded'")
+            raise ModelError(f"model.name: there is no folder {name}; use a checkpoint's folder or 'embedded'")
         with loading("model.name", name, _WAY_OUT):
             refuse_code("model.name", name)
             refuse_numbers("model.name", name)
             config = AutoConfig.from_pretrained(name, trust_remote_code=False)
             if config.model_type != _SUPPORTED:
-                raise ModelError(f"model.name: {name} is a {config.model_type} model; only {_SUPPORTED} can watch yet")
+                raise ModelError(
+                    f"model.name: {name} is a {config.model_type} model; only {_SUPPORTED} models are supported so far"
+                )
             refuse_more_than_held("model.name", name, config, lambda: LlavaOnevisionForConditionalGeneration(config))
             self.tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
             model, loaded = LlavaOnevisionForConditionalGeneration.from_pretrained(
                 name, dtype=dtype, use_safetensors=True, weights_only=True, output_loading_info=True
             )
             self.model = model.to(device).eval()
-            preprocessor, template = preprocessing_of(name), self._chat_template(name)
-        refuse_holes("model.name", name, loaded["missing_keys"], _UNUSED)
+            preprocessor, template = read_preprocessing(name), self._read_chat_template(name)
+        refuse_missing_weights("model.name", name, loaded["missing_keys"], _UNUSED)
         self.text: Any = self.model.model.language_model
         self.head: Any = self.model.lm_head
         self.preprocessor: Preprocessor | None = Preprocessor(preprocessor)
         video_token = self.tokenizer.convert_ids_to_tokens(config.video_token_index)
         self.prompt = Prompt(self.tokenizer, template, video_token)
-        self.stop_ids = self._stop_ids() | self.prompt.stop_ids
-        self.fingerprint = fingerprint_of(name)
+        self.stop_ids = self._read_stop_ids() | self.prompt.stop_ids
+        self.fingerprint = compute_fingerprint(name)
         self.description = describe(config)
 
     @torch.inference_mode()
-    def see(self, pixels: Tensor) -> Tensor:
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
         """Preprocessed pictures `[N, 3, height, width]` → visual tokens `[N, V, hidden]`.
 
-        As the family's video path does it (tower, projector, bilinear pooling by two), without the newline that
-        would end a clip: a stream has no end.
+        As in the family's video path: vision tower, projector, bilinear pooling by two. It leaves out the newline
+        token that would end a clip, as a stream has no end.
         """
         config, inner = self.model.config, self.model.model
         tower = inner.vision_tower(pixels, output_hidden_states=True)
@@ -112,15 +114,15 @@ class LlavaOnevision:
         half = math.ceil(side / 2)
         return interpolate(grid, size=(half, half), mode="bilinear").flatten(2).transpose(1, 2)
 
-    def _chat_template(self, name: str) -> str | None:
-        """The processor's template; the tokenizer's, which may know text only, is the last resort."""
+    def _read_chat_template(self, name: str) -> str | None:
+        """The processor's template. The tokenizer's, which may be for text only, is the last resort."""
         if text := read_text(name, "chat_template.jinja"):
             return text
         if text := read_text(name, "chat_template.json"):
             return str(json.loads(text)["chat_template"])
         return self.tokenizer.chat_template and str(self.tokenizer.chat_template)
 
-    def _stop_ids(self) -> frozenset[int]:
+    def _read_stop_ids(self) -> frozenset[int]:
         stop = self.model.generation_config.eos_token_id
         named = [stop] if isinstance(stop, int) else list(stop or [])
         return frozenset(i for i in [*named, self.tokenizer.eos_token_id] if i is not None)

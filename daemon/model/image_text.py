@@ -1,4 +1,4 @@
-"""`ImageText`: a CLIP-like model that puts pictures and words into one space."""
+"""`ImageText`: a CLIP-like model that embeds pictures and words in one space."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoTokenizer
 from ...retrieval.embedding import EmbeddingSpace
 from ..errors import ModelError
 from .admission import loading, refuse_code, refuse_more_than_held, refuse_numbers
-from .checkpoint import fingerprint_of, preprocessing_of, refuse_holes
+from .checkpoint import compute_fingerprint, read_preprocessing, refuse_missing_weights
 from .preprocess import Preprocessor
 
 KEY = "retrieval.embedding"
@@ -31,7 +31,7 @@ class ImageText:
         space: where its vectors lie.
 
     Raises:
-        ModelError: there is no such checkpoint, it embeds no pictures and texts, or a file is missing or unreadable.
+        ModelError: there is no such checkpoint, it is of another kind, or a file is missing or unreadable.
     """
 
     def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
@@ -39,39 +39,39 @@ class ImageText:
             refuse_code(KEY, name)
             refuse_numbers(KEY, name)
             config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-            of_type = MODEL_MAPPING.get(type(config), None)
-            if not (hasattr(of_type, "get_image_features") and hasattr(of_type, "get_text_features")):
-                raise ModelError(f"{KEY}: {name} is a {config.model_type} model; only CLIP and SigLIP models will do")
-            refuse_more_than_held(KEY, name, config, lambda: of_type(config))
+            model_class = MODEL_MAPPING.get(type(config), None)
+            if not (hasattr(model_class, "get_image_features") and hasattr(model_class, "get_text_features")):
+                raise ModelError(f"{KEY}: {name} is a {config.model_type} model; use a CLIP or SigLIP model")
+            refuse_more_than_held(KEY, name, config, lambda: model_class(config))
             self._tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-            model, loaded = of_type.from_pretrained(
+            model, loaded = model_class.from_pretrained(
                 name, dtype=dtype, use_safetensors=True, weights_only=True, output_loading_info=True
             )
-            values = preprocessing_of(name)
-        refuse_holes(KEY, name, loaded["missing_keys"])
+            values = read_preprocessing(name)
+        refuse_missing_weights(KEY, name, loaded["missing_keys"])
         self._model: Any = model.to(device).eval()
         self._preprocessor = Preprocessor(values, KEY)
-        self._words: dict[str, Any] = {
+        self._tokenizing: dict[str, Any] = {
             "truncation": True,
             "max_length": model.config.text_config.max_position_embeddings,
             "return_tensors": "pt",
             "split_special_tokens": True,  # a question's words are words, whatever they spell
         }
         if model.config.model_type.startswith("siglip"):
-            self._words["padding"] = "max_length"  # as it was trained
+            self._tokenizing["padding"] = "max_length"  # as it was trained
         self._device, self._dtype = device, dtype
-        self.space = EmbeddingSpace(len(self.words("how wide is a vector?")), fingerprint_of(name))
+        self.space = EmbeddingSpace(len(self.embed_words("how wide is a vector?")), compute_fingerprint(name))
 
     @torch.inference_mode()
-    def pictures(self, frames: Sequence[NDArray[np.uint8]]) -> Tensor:
+    def embed_pictures(self, frames: Sequence[NDArray[np.uint8]]) -> Tensor:
         """BGR frames `[H, W, 3]` → vectors `[n, E]`."""
         pixels = self._preprocessor(frames).to(self._device, self._dtype)
         vectors: Tensor = self._model.get_image_features(pixel_values=pixels).pooler_output
         return vectors
 
     @torch.inference_mode()
-    def words(self, text: str) -> Tensor:
-        """A text → its vector `[E]`. What is too long for the model is cut off."""
-        inputs = self._tokenizer(text, **self._words).to(self._device)
+    def embed_words(self, text: str) -> Tensor:
+        """A text → its vector `[E]`. A text too long for the model is cut off."""
+        inputs = self._tokenizer(text, **self._tokenizing).to(self._device)
         vectors: Tensor = self._model.get_text_features(**inputs).pooler_output
         return vectors[0]

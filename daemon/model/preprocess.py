@@ -1,4 +1,4 @@
-"""Pictures to a checkpoint's pixels, without torchvision: resize, rescale and normalise as its processor does."""
+"""`Preprocessor`: pictures to a checkpoint's pixels as its own processor makes them, but without torchvision."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class Preprocessor:
     """A checkpoint's own preprocessing values, from its `preprocessor_config.json`.
 
     Args:
-        key: of the configuration, that names the checkpoint.
+        key: the configuration key that names the checkpoint.
 
     Raises:
-        ModelError: it asks for a size or resampling that this cannot do.
+        ModelError: it asks for a size or a resampling that is not supported.
     """
 
     def __init__(self, values: dict[str, Any], key: str = "model.name") -> None:
         if missing := {"size", "image_mean", "image_std"} - set(values):
             raise ModelError(f"{key}: the checkpoint's preprocessor_config.json lacks {', '.join(sorted(missing))}")
         cropped = bool(values.get("do_center_crop", False))
-        size = _sides(values["size"], square=not cropped)
-        crop = _sides(values.get("crop_size"), square=True) if cropped else None
+        size = _read_sides(values["size"], square=not cropped)
+        crop = _read_sides(values.get("crop_size"), square=True) if cropped else None
         fits = size and (crop and min(size) >= max(crop) if cropped else len(size) == 2)
         if size and not all(0 < side <= _LARGEST_SIDE for side in (*size, *(crop or ()))):
             raise ModelError(
-                f"{key}: the checkpoint's preprocessor_config.json asks for size {values['size']}; a side has"
-                f" {_LARGEST_SIDE} pixels at most"
+                f"{key}: the checkpoint's preprocessor_config.json asks for size {values['size']}; the limit"
+                f" is {_LARGEST_SIDE} pixels a side"
             )
         if not size or not fits or values.get("resample", 3) not in _RESAMPLING:
             raise ModelError(
@@ -54,34 +54,34 @@ class Preprocessor:
 
     def __call__(self, frames: Sequence[NDArray[np.uint8]]) -> Tensor:
         """BGR pictures `[H, W, 3]` of any size → `[N, 3, height, width]` float32."""
-        resized = torch.cat([self._cropped(self._resize(frame)) for frame in frames])
+        resized = torch.cat([self._crop_middle(self._resize(frame)) for frame in frames])
         return resized * self._scale - self._shift
 
     def _resize(self, frame: NDArray[np.uint8]) -> Tensor:
         pixels = torch.from_numpy(frame).permute(2, 0, 1)[None]
         height, width = pixels.shape[-2:]
-        wanted = self._size if len(self._size) == 2 else _by_shorter(self._size[0], height, width)
+        wanted = self._size if len(self._size) == 2 else _scale_shorter(self._size[0], height, width)
         if height < wanted[0] or width < wanted[1]:
-            # torch's resize of bytes strays two levels from Pillow's when it enlarges. Pillow rounds after each axis.
+            # torch enlarges bytes up to two levels off from Pillow. Pillow rounds after each axis, and so do we.
             for size in ((height, wanted[1]), wanted):
                 pixels = interpolate(pixels.float(), size, mode=self._mode, antialias=True).round().clamp(0, 255)
         elif (height, width) != wanted:
             pixels = interpolate(pixels, wanted, mode=self._mode, antialias=True)
         return pixels[:, [2, 1, 0]].float()
 
-    def _cropped(self, pixels: Tensor) -> Tensor:
-        """The middle of `[1, 3, H, W]`, of the size that the checkpoint wants."""
+    def _crop_middle(self, pixels: Tensor) -> Tensor:
+        """The middle of `[1, 3, H, W]`, as large as the checkpoint wants it."""
         if self._crop is None:
             return pixels
         top, left = ((have - want) // 2 for have, want in zip(pixels.shape[-2:], self._crop, strict=True))
         return pixels[..., top : top + self._crop[0], left : left + self._crop[1]]
 
 
-def _sides(size: object, *, square: bool) -> tuple[int, ...]:
-    """Height and width, or the shorter side alone; nothing where it is neither.
+def _read_sides(size: object, *, square: bool) -> tuple[int, ...]:
+    """Height and width, or the shorter side alone; empty if `size` is neither.
 
     Args:
-        square: a single number is both, as old files have it.
+        square: a single number means both sides, as in old files.
     """
     if isinstance(size, int):
         return (size, size) if square else (size,)
@@ -92,6 +92,6 @@ def _sides(size: object, *, square: bool) -> tuple[int, ...]:
     return ()
 
 
-def _by_shorter(side: int, height: int, width: int) -> tuple[int, int]:
-    """Height and width whose shorter is `side`, in the same proportion, cut down to whole pixels."""
+def _scale_shorter(side: int, height: int, width: int) -> tuple[int, int]:
+    """Height and width with a shorter side of `side`, in the same proportion, rounded down to whole pixels."""
     return (side, side * width // height) if height <= width else (side * height // width, side)

@@ -14,14 +14,14 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Attributes:
         name: `embedded`, a Hugging Face id, or a folder with a LLaVA-OneVision checkpoint.
         device: `auto`, `cpu`, `cuda`, `cuda:1`.
-        dtype: `auto` takes bfloat16 where the device is fast at it, else float32.
-        window_tokens: the newest tokens that a frame and a question always see.
-        chunk_frames: frames prefilled at once, at most.
-        chunk_tokens: question tokens prefilled at once, at most; others wait for no more of them than this.
-        spread_tokens: recalled blocks that have fewer tokens together stand as far apart, evenly, as fills so many
-            positions; 0 puts them side by side. A model tells their order by how far apart they stand, and the embedded
-            one was trained on contexts of this length.
-        threads: processor threads for the model; 0 leaves torch's choice.
+        dtype: `auto` means bfloat16 if the device is fast at it, otherwise float32.
+        window_tokens: how many of the newest tokens each frame and question always sees.
+        chunk_frames: most frames prefilled at once.
+        chunk_tokens: most question tokens prefilled at once. Frames and other questions wait for one such chunk.
+        spread_tokens: expert, leave as is. Recalled blocks with fewer tokens than this are spread out evenly over so
+            many positions; 0 puts them side by side. A model tells the order of blocks by how far apart they are, and
+            the embedded one was trained on contexts of this length.
+        threads: CPU threads for the model; 0 lets torch choose.
     """
 
     name: str = "embedded"

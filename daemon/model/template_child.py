@@ -1,4 +1,4 @@
-"""Renders a chat template in a process of its own, where it can take neither long nor much; see `template.py`.
+"""Renders a chat template in a process of its own with limits on time and memory; see `template.py`.
 
 Imports nothing of longwatch. Standard input: `{"template", "names", "chats": [{"messages", "to_answer"}]}`. Standard
 output: a list with a `{"text"}` or `{"error"}` for each chat.
@@ -24,7 +24,7 @@ _CPU_SECONDS, _MEMORY_BYTES, _MOST_CHARACTERS = 5, 512 << 20, 64 << 10
 
 
 class Generation(Extension):
-    """`{% generation %}`, which marks what a model is trained on, says nothing here but what stands in it."""
+    """`{% generation %}` marks what a model is trained on. Here it renders its content and nothing else."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -35,7 +35,7 @@ class Generation(Extension):
 
 
 class PlainNamespace(Namespace):
-    """A namespace with no way to what Python keeps behind underscores. A template may set `self`."""
+    """A namespace that keeps a template away from names with underscores. Its `__init__` lets a template set `self`."""
 
     def __init__(*args: Any, **values: Any) -> None:
         for name in dict(*args[1:], **values):
@@ -47,8 +47,8 @@ class PlainNamespace(Namespace):
         super().__setitem__(name, value)
 
 
-def environment() -> ImmutableSandboxedEnvironment:
-    """What transformers gives its templates, but for tools and documents."""
+def make_environment() -> ImmutableSandboxedEnvironment:
+    """What transformers gives its templates, except tools and documents."""
     made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
     made.filters["tojson"] = _tojson
     made.globals |= {"raise_exception": _raise, "strftime_now": _now, "namespace": PlainNamespace, "dict": _dict}
@@ -56,10 +56,10 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 
 def render(request: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Each chat as text, or why it cannot be."""
+    """Renders each chat as text, or says why that fails."""
     rendered = []
     try:
-        template = environment().from_string(request["template"])
+        template = make_environment().from_string(request["template"])
     except (TemplateError, RecursionError) as exc:
         return [{"error": str(exc)}] * len(request["chats"])
     for chat in request["chats"]:
@@ -71,7 +71,7 @@ def render(request: Mapping[str, Any]) -> list[dict[str, str]]:
                 documents=None,
                 add_generation_prompt=chat["to_answer"],
             )
-            rendered.append({"text": _joined(pieces)})
+            rendered.append({"text": _join(pieces)})
         except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as exc:
             rendered.append({"error": str(exc)})
         except (MemoryError, RecursionError):
@@ -79,7 +79,7 @@ def render(request: Mapping[str, Any]) -> list[dict[str, str]]:
     return rendered
 
 
-def _joined(pieces: Iterable[str]) -> str:
+def _join(pieces: Iterable[str]) -> str:
     text = ""
     for piece in pieces:
         text += piece

@@ -30,7 +30,7 @@ from ..errors import DeviceFull
 from ..log import get_logger
 from ..model.device_memory import device_memory
 from ..model.image_text import ImageText
-from ..model.token_gate import TokenGate, runs
+from ..model.token_gate import TokenGate, gate_frames
 from ..model.video_lm import VideoLM
 from ..protocol import GapSpan, StreamStatus
 from .first_read import first_read_ns
@@ -143,7 +143,7 @@ class Stream:
             on_message=self._arrived,
             on_state=self._tell_state,
         )
-        token_gate = self._model.token_gate(config.gate_cosine, config.keep_seconds)
+        token_gate = self._model.new_token_gate(config.gate_cosine, config.keep_seconds)
         return _Source(config, config.zone(), watched, inbox, token_gate)
 
     def _take_up(self, source: _Source, window: Window) -> None:
@@ -436,8 +436,8 @@ class Stream:
         """Encodes the first frames; each is taken out once it is kept."""
         some = list(itertools.islice(frames, most))
         times = [frame.utc_ns for frame, _ in some]
-        inputs = self._model.frame_inputs([frame.image for frame, _ in some], times, self.zone)
-        for run in runs(self._token_gate, inputs, times):
+        inputs = self._model.embed_frames([frame.image for frame, _ in some], times, self.zone)
+        for run in gate_frames(self._token_gate, inputs, times):
             ours = [some[i] for i in run.frames]
             if run.inputs.shape[1] == self._model.prompt.clock_tokens:
                 self._extend(ours[-1][1])  # nothing new but the time
@@ -447,7 +447,7 @@ class Stream:
             spans = [(frame.utc_ns, end_ns) for frame, end_ns in ours]
             vectors = None
             if self._embedding is not None:
-                vectors = self._embedding.pictures([frame.image for frame, _ in ours])
+                vectors = self._embedding.embed_pictures([frame.image for frame, _ in ours])
             pictures = [frame.picture for frame, _ in ours]
             self._remember(run.inputs, spans, pictures, vectors, places=run.places, on_kept=frames.popleft)
 
@@ -455,7 +455,7 @@ class Stream:
         if self.last is not None and self.last.gap and self.last.end_ns == gap.start_ns:
             self._prolong(self.last, gap.end_ns)  # it goes on
         else:
-            inputs = self._model.gap_inputs(gap.start_ns, gap.end_ns, self.zone)
+            inputs = self._model.embed_gap(gap.start_ns, gap.end_ns, self.zone)
             self._remember(inputs, [(gap.start_ns, gap.end_ns)], [b""], gap=True)
         if self._token_gate is not None:
             self._token_gate.reset()

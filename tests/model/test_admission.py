@@ -66,7 +66,7 @@ def test_a_checkpoint_that_names_code_is_refused_and_asks_nobody(
     folder: Path, file: str, values: dict[str, Any]
 ) -> None:
     change(folder / file, **values)
-    assert f"wants code of its own to be run (auto_map in {file})" in refused(folder)
+    assert f"needs code of its own to be run (auto_map in {file})" in refused(folder)
 
 
 def test_a_kernel_from_somewhere_is_code_too(folder: Path) -> None:

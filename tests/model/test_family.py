@@ -33,7 +33,7 @@ def test_visual_tokens_equal_the_familys_video_features_without_their_newline(ch
             pixels[None], vision_feature_layer=-1, vision_feature_select_strategy="full"
         )
     clip = features.pooler_output[0, :-1]
-    assert torch.allclose(family.see(pixels).flatten(0, 1), clip, atol=1e-5)
+    assert torch.allclose(family.encode_pixels(pixels).flatten(0, 1), clip, atol=1e-5)
 
 
 @pytest.mark.parametrize("picture", ["random", "scene", "smaller"])
@@ -110,7 +110,7 @@ def test_preprocessing_values_are_found_in_a_processors_file_too(tiny_folder: Pa
         VideoLM.load(ModelConfig(name=str(tmp_path)))
     (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": values}))
     lm = VideoLM.load(ModelConfig(name=str(tmp_path), dtype="float32"))
-    assert lm.frame_inputs([np.zeros((40, 50, 3), np.uint8)], [0]).shape[0] == 1
+    assert lm.embed_frames([np.zeros((40, 50, 3), np.uint8)], [0]).shape[0] == 1
 
 
 def test_weights_that_are_missing_are_refused_and_never_random(tiny_folder: Path, tmp_path: Path) -> None:

@@ -76,11 +76,11 @@ def test_vectors_are_transformers_own_features(folder: Path) -> None:
         inputs = tokenizer(question, padding=pad, truncation=True, max_length=40, return_tensors="pt")
         with torch.inference_mode():
             expected = plain.get_text_features(**inputs).pooler_output[0]
-        assert torch.allclose(ours.words(question), expected, atol=1e-5)
+        assert torch.allclose(ours.embed_words(question), expected, atol=1e-5)
     own = [processor(folder)(bgr[..., ::-1].copy(), return_tensors="pt")["pixel_values"] for bgr in pictures()]
     with torch.inference_mode():
         expected = plain.get_image_features(pixel_values=torch.cat(own)).pooler_output
-    vectors = ours.pictures(pictures())
+    vectors = ours.embed_pictures(pictures())
     assert vectors.shape == (len(own), ours.space.dim)
     # A level here and there, of 255, tells a little; another picture tells far more.
     assert cosine_similarity(vectors, expected).min() >= 0.9999
@@ -89,8 +89,8 @@ def test_vectors_are_transformers_own_features(folder: Path) -> None:
 
 def test_a_picture_alone_has_the_vector_that_it_has_among_others(folder: Path) -> None:
     ours = load(folder)
-    together = ours.pictures(pictures())
-    alone = torch.cat([ours.pictures([bgr]) for bgr in pictures()])
+    together = ours.embed_pictures(pictures())
+    alone = torch.cat([ours.embed_pictures([bgr]) for bgr in pictures()])
     assert torch.allclose(alone, together, atol=1e-5)
 
 
@@ -104,7 +104,7 @@ def test_what_is_no_image_text_model_is_one_clear_sentence(tiny_folder: Path, tm
     for name in ("/nowhere/at-all", str(tmp_path)):
         with pytest.raises(ModelError, match=r"^retrieval.embedding: \S+ cannot be loaded \(.+ CLIP or SigLIP"):
             ImageText(name, torch.device("cpu"), torch.float32)
-    with pytest.raises(ModelError, match=r"^retrieval.embedding: \S+ is a llava_onevision model; only CLIP"):
+    with pytest.raises(ModelError, match=r"^retrieval.embedding: \S+ is a llava_onevision model; use a CLIP"):
         load(tiny_folder)
 
 
@@ -120,5 +120,5 @@ def test_weights_and_sizes_that_are_missing_are_refused(tmp_path: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     gone = {name: w for name, w in weights.items() if name != "visual_projection.weight"}
     save_file(gone, tmp_path / "holes" / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match=r"^retrieval.embedding: \S+ lacks 1 weights, visual_projection"):
+    with pytest.raises(ModelError, match=r"^retrieval.embedding: \S+ lacks 1 weights \(the first is visual_projection"):
         load(tmp_path / "holes")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from longwatch.daemon.answer.layerwise import LayerwiseRecall
 from longwatch.daemon.answer.layerwise import Part as WindowPart
-from longwatch.daemon.model.attention import LayerwiseContext
+from longwatch.daemon.model.layerwise_context import LayerwiseContext
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Block, BlockInfo
@@ -50,7 +50,7 @@ def world(checkpoint: str, frames: list[NDArray[np.uint8]]) -> World:
     )
     plain = PlainModel(checkpoint)
     times = [START_NS + i * 1_000_000_000 for i in range(len(frames))]
-    inputs, window = lm.frame_inputs(frames, times), lm.new_window()
+    inputs, window = lm.embed_frames(frames, times), lm.new_window()
     keys, values = lm.prefill_blocks(inputs, window)
     _, sink = plain.run(plain.embed(lm.prompt.sink_ids), [])
     blocks: list[Part] = []

@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from longwatch.daemon.model.queries import compute_queries
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Places
@@ -30,7 +31,7 @@ def load(folder: str, window_tokens: int = 100_000, chunk_tokens: int = 512) -> 
 def encode(lm: VideoLM, frames: Frames, chunk: int) -> tuple[Window, torch.Tensor, torch.Tensor]:
     """The window behind all frames, and every frame's keys and values `[n, L, H, T, D]`."""
     times = [START_NS + i * 1_000_000_000 for i in range(len(frames))]
-    inputs, window = lm.frame_inputs(frames, times), lm.new_window()
+    inputs, window = lm.embed_frames(frames, times), lm.new_window()
     keys, values = [], []
     for start in range(0, len(frames), chunk):
         new_keys, new_values = lm.prefill_blocks(inputs[start : start + chunk], window)
@@ -44,7 +45,7 @@ def encode(lm: VideoLM, frames: Frames, chunk: int) -> tuple[Window, torch.Tenso
 def plain_blocks(plain: PlainModel, lm: VideoLM, frames: Frames, in_window: int) -> tuple[Part, list[Part]]:
     """The sink and each frame's block, every frame run behind the sink and so many blocks before it."""
     times = [START_NS + i * 1_000_000_000 for i in range(len(frames))]
-    inputs = lm.frame_inputs(frames, times)
+    inputs = lm.embed_frames(frames, times)
     _, sink = plain.run(plain.embed(lm.prompt.sink_ids), [])
     blocks: list[Part] = []
     for frame in inputs:
@@ -69,7 +70,7 @@ def test_a_window_that_holds_everything_equals_a_plain_forward(checkpoint: str, 
     """One plain causal forward over sink, all frames and the question, against window, chunks and context."""
     lm, plain = load(checkpoint), PlainModel(checkpoint)
     window, _, _ = encode(lm, frames, chunk=4)
-    inputs = lm.frame_inputs(frames, [START_NS + i * 1_000_000_000 for i in range(len(frames))])
+    inputs = lm.embed_frames(frames, [START_NS + i * 1_000_000_000 for i in range(len(frames))])
     ids = lm.prompt.question_ids(QUESTION)
     everything = torch.cat([plain.embed(lm.prompt.sink_ids), inputs.flatten(0, 1), plain.embed(ids)])
     expected, _ = plain.run(everything, [])
@@ -84,7 +85,7 @@ def test_every_slid_out_block_recalled_equals_a_plain_forward_over_the_same_layo
     checkpoint: str, frames: Frames
 ) -> None:
     """Frame by frame behind two blocks, then the question behind sink, all blocks in order: both ways."""
-    tokens = load(checkpoint).frame_inputs(frames[:1], [START_NS]).shape[1]
+    tokens = load(checkpoint).embed_frames(frames[:1], [START_NS]).shape[1]
     lm, plain = load(checkpoint, window_tokens=2 * tokens + 1), PlainModel(checkpoint)
     window, keys, values = encode(lm, frames, chunk=3)
     assert len(window.blocks) == 2
@@ -100,7 +101,7 @@ def test_every_slid_out_block_recalled_equals_a_plain_forward_over_the_same_layo
 def test_tokens_that_are_left_out_leave_their_places_empty(checkpoint: str, frames: Frames) -> None:
     """A whole frame, two thinned ones together and apart, and a question; a token stands where a whole frame has it."""
     lm, plain = load(checkpoint), PlainModel(checkpoint)
-    inputs, window = lm.frame_inputs(frames[:3], [START_NS] * 3), lm.new_window()
+    inputs, window = lm.embed_frames(frames[:3], [START_NS] * 3), lm.new_window()
     tokens, sink_tokens = inputs.shape[1], window.sink_tokens
     kept = (0, 1, 2, 5, tokens - 2)
     keys, values = lm.prefill_blocks(inputs[:1], window)
@@ -127,7 +128,7 @@ def test_tokens_that_are_left_out_leave_their_places_empty(checkpoint: str, fram
     end = begins[1] + kept[-1] + 1
     expected, _ = plain.run(plain.embed(ids), blocks[:3], stand=[*stand[:3], [*range(end, end + len(ids))]])
     assert (lm.prefill(context, ids) - expected[-1]).abs().max() <= 1e-3
-    (queries,) = lm.ask(window, [ids])
+    (queries,) = compute_queries(lm, window, [ids])
     assert queries[0].shape[1] == len(ids)
 
 
@@ -149,8 +150,8 @@ def test_recalled_blocks_stand_as_far_apart_as_fills_the_spread(checkpoint: str,
 def test_frames_behind_a_gap_equal_a_plain_forward_behind_the_gaps_line(checkpoint: str, frames: Frames) -> None:
     """Two frames, a gap whose line is of another length, two frames at once behind frame and gap: both ways."""
     lm, plain = load(checkpoint), PlainModel(checkpoint)
-    gap = lm.gap_inputs(START_NS, START_NS + 300_000_000_000)
-    inputs = lm.frame_inputs(frames[:4], [START_NS] * 4)
+    gap = lm.embed_gap(START_NS, START_NS + 300_000_000_000)
+    inputs = lm.embed_frames(frames[:4], [START_NS] * 4)
     assert gap.shape[1] != inputs.shape[1]
     lm = load(checkpoint, window_tokens=gap.shape[1] + inputs.shape[1])
     window = lm.new_window()
@@ -195,8 +196,10 @@ def test_queries_stop_at_the_layer_asked_for_and_equal_those_of_the_whole_run(ch
     lm = load(checkpoint)
     window, _, _ = encode(lm, frames, chunk=5)
     ids = lm.prompt.question_ids(QUESTION)
-    (whole,) = lm.ask(window, [ids])
-    _, short = lm.ask(window, [lm.prompt.question_ids("what?"), ids], last_layer=1)  # one before it leaves no trace
+    (whole,) = compute_queries(lm, window, [ids])
+    _, short = compute_queries(
+        lm, window, [lm.prompt.question_ids("what?"), ids], last_layer=1
+    )  # one before it leaves no trace
     assert sorted(short) == [0, 1]
     assert torch.equal(short[1], whole[1])
 
@@ -205,7 +208,7 @@ def test_two_models_side_by_side_do_not_disturb_each_other(tiny_folder: object, 
     first, second = load(str(tiny_folder)), load("embedded")
     _, alone, _ = encode(first, frames, chunk=5)
     window, _, _ = encode(second, frames, chunk=5)
-    inputs = first.frame_inputs(frames[:5], [START_NS + i * 1_000_000_000 for i in range(5)])
+    inputs = first.embed_frames(frames[:5], [START_NS + i * 1_000_000_000 for i in range(5)])
     second.prefill(second.lay_out([(window.keys, window.values)]), [5, 6])
     between, _ = first.prefill_blocks(inputs, first.new_window())
     assert torch.equal(between, alone[:5])

@@ -104,5 +104,5 @@ def test_a_tokenizer_that_writes_clocks_of_unlike_lengths_is_refused() -> None:
     merging = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(models.BPE(vocabulary, [("1", "4")])), eos_token="<", pad_token="<"
     )
-    with pytest.raises(ModelError, match="clocks in"):
+    with pytest.raises(ModelError, match="tokens for a clock time"):
         Prompt(merging, None, "<video>")

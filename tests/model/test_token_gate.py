@@ -33,7 +33,7 @@ def make_gate(window_tokens: int = 100_000, whole_seconds: int = 3600) -> TokenG
 def kept_of(lm: VideoLM, gate: TokenGate, pictures: list[Picture]) -> list[list[int]]:
     """Which of the sixteen places of each picture, a second apart, are kept."""
     kept = []
-    for second, frame in enumerate(lm.frame_inputs(pictures, [n * SECOND_NS for n in range(len(pictures))])):
+    for second, frame in enumerate(lm.embed_frames(pictures, [n * SECOND_NS for n in range(len(pictures))])):
         places = gate.places(frame, second * SECOND_NS)
         assert places is None or (places.of == TEXT + VISUAL and places.kept[:TEXT] == tuple(range(TEXT)))
         kept.append([*range(VISUAL)] if places is None else [place - TEXT for place in places.kept[TEXT:]])
@@ -67,7 +67,7 @@ def test_a_thing_that_creeps_is_kept_again_and_again(lm: VideoLM) -> None:
     touched = {place for places in kept[1:] for place in places}
     assert len(touched) >= 3
     assert sum(bool(places) for places in kept[60:]) >= 2
-    frames = lm.frame_inputs(pictures, [0] * len(pictures))[:, TEXT:]
+    frames = lm.embed_frames(pictures, [0] * len(pictures))[:, TEXT:]
     steps = torch.nn.functional.cosine_similarity(frames[1:], frames[:-1], dim=-1)
     assert (steps < COSINE).sum() < sum(len(places) for places in kept[1:])  # frame before frame would miss some
 
@@ -110,4 +110,4 @@ def test_a_frame_is_whole_at_an_interval_and_after_a_reset(lm: VideoLM) -> None:
     kept = kept_of(lm, gate, [empty_yard(n) for n in range(25)])
     assert [n for n, places in enumerate(kept) if len(places) == VISUAL] == [0, 10, 20]
     gate.reset()
-    assert gate.places(lm.frame_inputs([empty_yard(99)], [0])[0], 0) is None
+    assert gate.places(lm.embed_frames([empty_yard(99)], [0])[0], 0) is None

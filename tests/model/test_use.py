@@ -46,9 +46,9 @@ def test_what_is_attended_to_is_the_softmax_of_the_last_question_token_and_of_ea
     for ids in (lm.prompt.question_ids("was there a red car?"), [5], [6], [7]):
         lm.prefill(context, ids)
         positions = torch.tensor([[context.tokens - 1]])
-        angles = lm._rotation.angles(positions, context._keys)
+        angles = lm.text.rotation.angles(positions, context._keys)
         for layer, head in HEADS.heads:
-            query = lm._rotation.turn(context.queries[layer][None, :, -1:], angles)[0, head, 0]
+            query = lm.text.rotation.turn(context.queries[layer][None, :, -1:], angles)[0, head, 0]
             keys = context._keys[layer, head // HEADS.group, : context.tokens]
             expected += (keys @ query * query.shape[-1] ** -0.5).softmax(0)[:laid_out]
     assert torch.allclose(context.attended(laid_out), expected, atol=1e-5)
