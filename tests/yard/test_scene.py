@@ -14,6 +14,7 @@ from longwatch.yard.clip import write_clip, write_truth
 from longwatch.yard.errors import YardError
 from longwatch.yard.paint import paint
 from longwatch.yard.scene import Scene
+from longwatch.yard.state import WIDTH
 
 
 def test_any_second_is_the_same_whatever_was_rendered_before() -> None:
@@ -53,6 +54,18 @@ def test_what_is_left_behind_stands_alone_until_another_takes_it() -> None:
         there = {f"{t.colour} {t.kind}": t for t in scene.state(after).things}
         assert there[str(entry["what"])].left_by == entry["by"]
         assert f"{there[str(entry['what'])].taken_by}" == taken["by"]
+
+
+def test_a_visit_stands_in_its_place_for_its_stay_and_is_outside_the_picture_before_and_after() -> None:
+    visits = list(Scene(seed=9, busy=0.5).visits(0, 1800))
+    assert visits
+    for visit in visits:
+        assert visit.find_x(visit.start - 0.1) is visit.find_x(visit.end + 0.1) is None
+        assert {visit.find_x(visit.arrive), visit.find_x(visit.depart)} == {visit.target_x}
+        for t in (visit.start, visit.end):
+            x = visit.find_x(t)
+            assert x is not None
+            assert not 0 <= x < WIDTH
 
 
 def test_a_day_is_reached_without_rendering_what_lies_before_and_has_empty_hours() -> None:
