@@ -7,10 +7,8 @@ answer nor a busy camera keeps the others waiting. Where there is not time enoug
 from __future__ import annotations
 
 import re
-import sys
 import threading
 import time
-import traceback
 from collections import deque
 
 import torch
@@ -43,6 +41,7 @@ from .server.server import Emit
 from .stream.inbox import Inbox
 from .stream.stream import Publish, Stream
 from .stream_orders import AddStream, ForgetTime, RemoveStream
+from .supervised import SupervisedThread
 
 _INDEX_FILES_SECONDS = 60.0
 _IDLE_SECONDS = 0.5
@@ -91,7 +90,7 @@ class Engine:
         self._housekeeping = Housekeeping(config.memory, tiers, self._watched, self._tell_gone)
         self._told_store_error = ""
         self.restarts = 0
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread = SupervisedThread("engine", self._run)
         self._roster = Roster(tiers.store.book, config.streams, tiers.store.streams())
         for name, plan in self._roster.at_start.items():
             self._open_at_start(name, plan)
@@ -99,14 +98,11 @@ class Engine:
     @property
     def alive(self) -> bool:
         """Whether the thread runs."""
-        return self._thread.is_alive()
+        return self._thread.alive
 
     def start(self) -> None:
-        """Begins, or begins again where the thread has died."""
-        if not self._thread.is_alive():
-            if self._thread.ident is not None:
-                self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-            self._thread.start()
+        """Starts all threads, or starts again those that have died."""
+        self._thread.start()
         self._figures.start()
         self._housekeeping.start()
         for stream in self._streams.values():
@@ -116,8 +112,7 @@ class Engine:
         """Stops watching and answering; what was encoded is in the memory."""
         self._stopping = True
         self._something_to_do.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=30)
+        self._thread.join(30)
         stopping = Stopping("the daemon is stopping; ask again when it runs")
         self._orders.refuse_all(stopping)
         self._answers.refuse_all(stopping)
@@ -141,8 +136,7 @@ class Engine:
         self._tell_store_error()
         if self._stuck and self._told_stuck_at != self._turned_at:
             self._told_stuck_at = self._turned_at
-            where = traceback.format_stack(sys._current_frames().get(self._thread.ident or 0))
-            _log.error("the engine does not move", seconds=_STUCK_SECONDS, where="".join(where))
+            _log.error("the engine does not move", seconds=_STUCK_SECONDS, where=self._thread.stack)
 
     def _tell_store_error(self) -> None:
         stats = self._tiers.store.stats

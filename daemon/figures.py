@@ -10,6 +10,7 @@ import psutil
 from ..memory.errors import StorageError
 from ..memory.store import Store, StoreStats
 from .log import get_logger
+from .supervised import SupervisedThread
 
 _EVERY_SECONDS = 1.0
 _log = get_logger("figures")
@@ -28,27 +29,23 @@ class Figures:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
+        self._thread = SupervisedThread("figures", self._run)
         self.newest = Measured(StoreStats(0, 0, 0, 0, ""), 0)
         self._measure()
 
     @property
     def alive(self) -> bool:
         """Whether the thread runs."""
-        return self._thread.is_alive()
+        return self._thread.alive
 
     def start(self) -> None:
-        """Begins, or begins again where the thread has died."""
-        if not self._thread.is_alive():
-            if self._thread.ident is not None:
-                self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
-            self._thread.start()
+        """Starts to measure, or starts again if the thread has died."""
+        self._thread.start()
 
     def stop(self) -> None:
         """Ends the thread."""
         self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=5)
+        self._thread.join(5)
 
     def _run(self) -> None:
         while not self._stopping.wait(_EVERY_SECONDS):

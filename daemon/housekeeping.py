@@ -14,6 +14,7 @@ from ..memory.retentionclock import RetentionClock
 from ..memory.settings import FadeStep, MemoryConfig
 from ..memory.tiers import Tiers
 from .log import get_logger
+from .supervised import SupervisedThread
 
 _EVERY_SECONDS = 60.0
 _FULL_BYTES = 256 << 20  # with less room on the disk than this, it may be full within a notice
@@ -44,12 +45,12 @@ class Housekeeping:
         self._named: set[tuple[str, str]] = set()
         self._erase_error = self._left = ""
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+        self._thread = SupervisedThread("housekeeping", self._run)
 
     @property
     def alive(self) -> bool:
         """Whether the thread runs."""
-        return self._thread.is_alive()
+        return self._thread.alive
 
     @property
     def dropping(self) -> tuple[Dropping, ...]:
@@ -57,18 +58,14 @@ class Housekeeping:
         return self._retention.dropping
 
     def start(self) -> None:
-        """Begins, or begins again where the thread has died."""
-        if not self.alive:
-            if self._thread.ident is not None:
-                self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
-            self._thread.start()
+        """Starts, or starts again if the thread has died."""
+        self._thread.start()
 
     def stop(self) -> None:
         """Ends the thread; a day that is being faded stays as it was."""
         self._stopping.set()
         self._fader.stop()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=30)
+        self._thread.join(30)
         self._fader.stop()
 
     def erase(self, erasure: Erasure) -> int:

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import itertools
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -43,6 +42,7 @@ from ..protocol import (
 from ..reach import reach
 from ..refusal import refusal
 from ..settings import ServerConfig
+from ..supervised import SupervisedThread
 from .door import Door
 from .openfiles import OpenFiles
 from .outbox import Outbox, Sent
@@ -132,7 +132,7 @@ class Server:
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self._stopping = False
-        self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
+        self._thread = SupervisedThread("server", self._serve)
         try:
             self._bind()
         except BaseException:
@@ -147,14 +147,11 @@ class Server:
     @property
     def alive(self) -> bool:
         """Whether the thread serves."""
-        return self._thread.is_alive()
+        return self._thread.alive
 
     def start(self) -> None:
-        """Begins to serve, or begins again where the thread has died."""
-        if not self._thread.is_alive():
-            if self._thread.ident is not None:
-                self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
-            self._thread.start()
+        """Starts to serve, or starts again if the thread has died."""
+        self._thread.start()
 
     def publish(self, stream: str, kind: str, start_ns: int, end_ns: int, text: str) -> None:
         """Numbers and sends an event; from any thread."""
@@ -165,8 +162,7 @@ class Server:
         """Ends the thread and closes the sockets, giving replies under way a moment."""
         self._stopping = True
         self._wake()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=5)
+        self._thread.join(5)
         self._close()
 
     def _bind(self) -> None:

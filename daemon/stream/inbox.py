@@ -13,6 +13,7 @@ from ..capture.message import Message
 from ..capture.settings import SourceConfig
 from ..capture.source import says_start
 from ..log import get_logger
+from ..supervised import SupervisedThread
 from .waiting import Waiting
 
 _LIVE_MESSAGES, _FILE_MESSAGES = 4, 64
@@ -47,17 +48,17 @@ class Inbox:
         self.resumes = kind_of(config.url) in ("file", "scene")  # a restart goes on where it was left
         self._lives_on = kind_of(config.url) == "scene" and config.pace == "real" and not says_start(config)
         self.waits = self.resumes and config.pace == "fast"  # it follows no clock
-        self._name, self._watched = name, watched
+        self._watched = watched
         self._on_message, self._on_state = on_message, on_state
         self._messages = Waiting(_LIVE_MESSAGES if config.pace == "real" else _FILE_MESSAGES)
         self._stopping = threading.Event()
-        self._feeder, self._begun = self._new_feeder(), False
+        self._feeder = SupervisedThread(f"feeder-{name}", self._feed)
         self._log = get_logger("stream").bind(stream=name)
 
     @property
     def alive(self) -> bool:
         """Whether the feeder does its work, has not begun yet, or has none left."""
-        return not self._begun or self._feeder.is_alive() or self.child.over
+        return not self._feeder.begun or self._feeder.alive or self.child.over
 
     def go_on_behind(self, utc_ns: int) -> None:
         """Before the start: what a file or scene shows up to this time is in memory.
@@ -68,12 +69,9 @@ class Inbox:
             self.child.go_on_behind(time.time_ns() if self._lives_on else utc_ns)
 
     def start(self) -> None:
-        """Begins to take in, or begins again where the feeder has died."""
-        if self._watched and not self._feeder.is_alive():
-            if self._begun:
-                self._feeder = self._new_feeder()
+        """Starts the feeder, or starts it again if it has died."""
+        if self._watched:
             self._feeder.start()
-            self._begun = True
 
     def stop_soon(self) -> None:
         """Has the feeder end, and the source with it, without waiting for that. From any thread."""
@@ -82,9 +80,8 @@ class Inbox:
     def stop(self) -> None:
         """Ends feeder and source; takes some seconds. From any thread."""
         self.stop_soon()
-        if self._begun:
-            self._feeder.join(timeout=_STOP_SECONDS)
-        if not self._feeder.is_alive():
+        self._feeder.join(_STOP_SECONDS)
+        if not self._feeder.alive:
             self.child.stop()  # where the feeder had died, or never began
 
     def take(self) -> Message | None:
@@ -94,9 +91,6 @@ class Inbox:
     def begin_anew(self) -> None:
         """The next frame comes whole, whatever it shows; those on their way may not yet. From any thread."""
         self.child.begin_anew()
-
-    def _new_feeder(self) -> threading.Thread:
-        return threading.Thread(target=self._feed, name=f"feeder-{self._name}", daemon=True)
 
     def _feed(self) -> None:
         while not self._stopping.is_set() and not self.child.over:
