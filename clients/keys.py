@@ -9,7 +9,7 @@ from pathlib import Path
 import zmq
 import zmq.auth
 
-from ..daemon.role import Role, role_in
+from ..daemon.role import Role, read_role
 from .errors import BadKeys
 
 
@@ -55,7 +55,7 @@ def role_of(folder: Path, client: Path) -> str:
         content = (folder / "clients" / f"{client.name}.key").read_text()
     except OSError:
         return "is not let in"
-    return "may ask" if role_in(content).role == "ask" else "may ask and manage"
+    return "may ask" if read_role(content).role == "ask" else "may ask and manage"
 
 
 def use(socket: zmq.Socket[bytes], folder: Path) -> None:

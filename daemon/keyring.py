@@ -1,4 +1,4 @@
-"""`KeyRing`: whose CURVE keys are let in, and what each may do; read again as soon as the folder changes."""
+"""`KeyRing`: which CURVE keys are let in, and what each may do. Read again as soon as the folder changes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import zmq.auth
 
 from .errors import ConfigError
 from .log import get_logger
-from .role import Role, role_in
+from .role import Role, read_role
 
 _READ_AGAIN_SECONDS = 0.01
-_OUR_OWN_LACK = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # and no fault of the file that is read
+_OUR_OWN_LACK = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # not the fault of the file that is read
 _MOST_BYTES = 1 << 16
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _Stamp = dict[str, tuple[int, ...]]
@@ -31,7 +31,7 @@ class KeyRing:
         public, secret: the daemon's own.
 
     Raises:
-        ConfigError: there are none, or others could read or change them.
+        ConfigError: there are no keys, or others could read or change them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,18 +50,21 @@ class KeyRing:
         self.read_again()
 
     def role(self, key: str) -> Role | None:
-        """What the owner of a public key may do; None of one that is not let in."""
+        """What the owner of a public key may do; None if it is not let in."""
         return self._roles.get(key)
 
     def lets_in(self, key: str) -> bool:
-        """Whether a key is let in. Looks again before it says no, but not for each stranger who tries."""
+        """Whether a key is let in. Reads the folder again before it says no, but not for each stranger who tries."""
         if key not in self._roles and time.monotonic() - self._read_at > _READ_AGAIN_SECONDS:
             self.read_again()
         return key in self._roles
 
     def read_again(self) -> None:
-        """Reads the folder if it has changed. A file or folder that cannot be read, or that others can change, lets
-        nobody in; only where the daemon itself lacks files or memory, those known stay."""
+        """Reads the folder if it has changed.
+
+        A file or folder that cannot be read, or that others can change, lets nobody in. Only if the daemon itself lacks
+        files or memory, the known keys stay.
+        """
         self._read_at = time.monotonic()
         try:
             stamp = self._look()
@@ -69,7 +72,7 @@ class KeyRing:
                 return
             roles = dict(_read(self._clients / name) for name in sorted(stamp))
         except OSError as exc:
-            _log.error("the keys cannot be read again; those known stay", error=str(exc))
+            _log.error("the keys cannot be read again; the known ones stay", error=str(exc))
             return
         before, self._stamp = self._roles, stamp
         self._roles = {key: role for key, role in roles.items() if key}
@@ -78,12 +81,12 @@ class KeyRing:
         _log.info("keys read", removed=len(self._removed), **of_role)
 
     def take_removed(self) -> set[str]:
-        """The keys that were removed since this was asked last, and are not let in now."""
+        """The keys that were removed since the last call, and are not let in now."""
         removed, self._removed = self._removed - self._roles.keys(), set()
         return removed
 
     def _look(self) -> _Stamp:
-        """How the files are now; of a folder that others can change, or that is gone, no file counts.
+        """How the files are now. If the folder is gone, or others can change it, no file counts.
 
         Raises:
             OSError: the daemon lacks files or memory.
@@ -106,13 +109,13 @@ class KeyRing:
 
 
 def check_keys_folder(folder: Path, *, files: bool = True) -> None:
-    """Whether a folder was made by `longwatch keys`, and only its owner can change it.
+    """Checks that `longwatch keys` made a folder, and that only its owner can change it.
 
     Args:
-        files: look at each client's file too.
+        files: check each client's file too.
 
     Raises:
-        ConfigError: it was not, or others can.
+        ConfigError: one of both is not so.
     """
     clients = folder / "clients"
     if not clients.is_dir():
@@ -123,7 +126,7 @@ def check_keys_folder(folder: Path, *, files: bool = True) -> None:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes when a file does, or what it is a link to; nothing of one that cannot be looked at."""
+    """What changes when a file, or what it links to, changes. Empty if it cannot be looked at."""
     try:
         status = path.stat()
     except OSError:
@@ -132,7 +135,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 
 def _read(path: Path) -> tuple[str, Role]:
-    """A client's public key, empty where the file lets nobody in, and its role.
+    """A client's public key, empty if the file lets nobody in, and its role.
 
     Raises:
         OSError: the daemon lacks files or memory.
@@ -140,27 +143,27 @@ def _read(path: Path) -> tuple[str, Role]:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
-            raise ValueError("it is no file of a key")
+            raise ValueError("it is not the file of a key")
         _refuse_loose(path, _OTHERS_WRITE, "changed")
         public, _ = zmq.auth.load_certificate(path)
-        said = role_in(path.read_text(errors="replace"))
+        written = read_role(path.read_text(errors="replace"))
     except (OSError, ValueError, ConfigError) as exc:
         if isinstance(exc, OSError) and exc.errno in _OUR_OWN_LACK:
             raise
         _log.error("this file lets nobody in", file=str(path), why=str(exc))
         return "", "ask"
-    if said.wrong:
-        _log.error('this is no role; the key may ask, until it says role = "manage"', file=str(path), line=said.wrong)
-    elif not said.lines:
-        _log.warning('a key without a role may manage; a line role = "ask" in it makes it less', file=str(path))
-    return public.decode(), said.role
+    if written.wrong:
+        _log.error('this role is not valid; the key may only ask, until it says role = "manage"', file=str(path), line=written.wrong)
+    elif not written.lines:
+        _log.warning('a key without a role may manage; add the line role = "ask" if it should not', file=str(path))
+    return public.decode(), written.role
 
 
 def _refuse_loose(path: Path, forbidden: int, done: str) -> None:
     try:
         mode = path.stat().st_mode
     except OSError:
-        return  # told of where it is read
+        return  # whoever reads it reports this
     if mode & forbidden:
         raise ConfigError(f"server.keys_folder: {path} can be {done} by others; run chmod go-rwx {path}")
 

@@ -206,7 +206,7 @@ def test_a_folder_that_others_can_enter_or_that_is_none_is_refused_by_both_sides
     folder.rmdir()
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     folder.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ConfigError, match=f"{folder}, .* belongs to somebody else; remove it"):
+    with pytest.raises(ConfigError, match=f"{folder}, .* belongs to another user; remove it"):
         Server(ServerConfig(), EchoService())
 
 

@@ -19,7 +19,6 @@ from typing import NamedTuple, Protocol
 import zmq
 
 from .. import protocol
-from ..config import check_addresses
 from ..errors import BadMessage, NotAllowed, QuestionRefused
 from ..keyring import KeyRing
 from ..log import get_logger
@@ -41,7 +40,7 @@ from ..protocol import (
 )
 from ..reach import reach
 from ..refusal import refusal
-from ..settings import ServerConfig
+from ..settings import ServerConfig, check_addresses
 from ..supervised import SupervisedThread
 from .door import Door
 from .openfiles import OpenFiles
