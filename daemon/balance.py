@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-FRAMES_SHARE = 0.25  # of that time, at least; all of the rest goes to people who wait
-_MOST_SECONDS = 0.5  # that frames may have saved up
+FRAMES_SHARE = 0.25  # of that time, at least; the rest goes to people who wait for an answer
+_MOST_SECONDS = 0.5  # that frames may save up
 
 
 class Balance:
-    """Frames have a share of the time; what answers leave over they have too.
+    """Frames get a share of the time, and all that answers leave over.
 
-    Where there is time enough, frames wait for a step of an answer and no longer. Where there is not, cameras are
-    looked at less often, as whenever nobody can follow them, and people wait a few seconds and not half a minute.
+    If there is time for both, frames wait for one step of an answer at most. If there is not, frames are taken less
+    often, so that people wait a few seconds and not half a minute.
     """
 
     def __init__(self) -> None:
         self._saved_seconds = 0.0
 
     @property
-    def frames_may(self) -> bool:
-        """Whether it is the frames' turn, though an answer wants one too."""
+    def lets_frames_in(self) -> bool:
+        """Whether frames may have a step now, though an answer wants one too."""
         return self._saved_seconds >= 0
 
-    def answers_took(self, seconds: float) -> None:
-        """An answer made a step."""
+    def note_answer(self, seconds: float) -> None:
+        """An answer had a step."""
         saved = self._saved_seconds + seconds * FRAMES_SHARE / (1 - FRAMES_SHARE)
         self._saved_seconds = min(saved, _MOST_SECONDS)
 
-    def frames_took(self, seconds: float) -> None:
+    def note_frames(self, seconds: float) -> None:
         """Frames were encoded while an answer waited."""
         self._saved_seconds -= seconds
 
-    def nobody_asked(self) -> None:
-        """No answer had anything to do: nothing is owed."""
+    def note_silence(self) -> None:
+        """No answer had anything to do: frames owe nothing."""
         self._saved_seconds = 0.0

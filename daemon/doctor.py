@@ -1,6 +1,6 @@
 """`longwatch doctor`: what is wrong with the machine, the model or the memory of a configuration, and what helps.
 
-Exit code 0 where all is well or was repaired, 1 where something is wrong, 2 where the configuration is.
+Exit code 0 if all is well or was repaired, 1 if something is wrong, 2 if the configuration is wrong.
 """
 
 from __future__ import annotations
@@ -35,27 +35,42 @@ _SCARCE_BYTES = 1 << 30
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at. A `note` takes something away but is no fault."""
+    """One thing that was examined. A `note` is a limitation, and not a fault."""
 
     about: str
     state: Literal["ok", "note", "bad"]
     what: str
 
 
+def examine_all(config: DaemonConfig, repair: bool, on_progress: Callable[[int, int], None]) -> Iterator[Finding]:
+    """Machine, model, and, if the model can be loaded, the memory.
+
+    Args:
+        repair: removes damaged blocks and sets unreadable files aside.
+        on_progress: called with how many days of the memory are done, of how many.
+    """
+    yield from examine_machine(config)
+    finding, fingerprint = examine_model(config)
+    yield finding
+    if fingerprint:
+        yield from examine_memory(config, fingerprint, repair, on_progress)
+
+
 def examine_machine(config: DaemonConfig) -> Iterator[Finding]:
-    """Packages, programs, room in RAM and on the disk."""
+    """Packages, programs and free RAM."""
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
     yield Finding("machine", "ok", f"Python {sys.version.split()[0]}; {versions}")
     if shutil.which("ffmpeg") is None:
-        yield Finding("machine", "note", "ffmpeg is not there; only longwatch scene --out needs it")
+        yield Finding("machine", "note", "ffmpeg is not installed; only longwatch scene --out needs it")
     free_ram = psutil.virtual_memory().available
     enough = free_ram > config.memory.ram_bytes
-    said = f"{free_ram >> 20} MiB of RAM are free, memory.ram_bytes may take {config.memory.ram_bytes >> 20}"
+    cache = f"{config.memory.ram_bytes / 1e9:.1f} GB"
+    said = f"{free_ram / 1e9:.1f} GB RAM free; the cache may use up to {cache} (memory.ram_bytes)"
     yield Finding("machine", "ok" if enough else "note", said)
 
 
 def examine_model(config: DaemonConfig) -> tuple[Finding, str]:
-    """Loads the model. Returns what was found, and its fingerprint, empty where it cannot be loaded."""
+    """Loads the model. Returns what was found, and its fingerprint: empty if it cannot be loaded."""
     from .calibration.calibration import find_calibration
     from .model.image_text import ImageText
     from .model.video_lm import VideoLM
@@ -71,21 +86,18 @@ def examine_model(config: DaemonConfig) -> tuple[Finding, str]:
     if found is None:
         return Finding("model", "note", f"{said}; no calibration yet: run longwatch calibrate"), model.fingerprint
     if not found.good:
-        return Finding("model", "note", f"{said}; {found}: ranked by mean keys instead"), model.fingerprint
+        said = f"{said}; {found}; not good enough, so blocks are ranked by mean keys"
+        return Finding("model", "note", said), model.fingerprint
     return Finding("model", "ok", f"{said}; {found}"), model.fingerprint
 
 
 def examine_memory(
-    config: DaemonConfig, fingerprint: str, repair: bool, told: Callable[[int, int], None]
+    config: DaemonConfig, fingerprint: str, repair: bool, on_progress: Callable[[int, int], None]
 ) -> Iterator[Finding]:
-    """Every value of every day.
-
-    Args:
-        told: hears how many days are done, of how many.
-    """
+    """Reads every value of every day."""
     folder = Path(config.memory.folder)
     if not folder.exists():
-        yield Finding("memory", "note", f"{folder} is not there yet; the daemon makes it")
+        yield Finding("memory", "note", f"{folder} does not exist yet; the daemon will make it")
         return
     try:
         lock = take_folder(folder)
@@ -95,12 +107,12 @@ def examine_memory(
     try:
         free = shutil.disk_usage(folder).free
         state: Literal["ok", "note"] = "ok" if free > _SCARCE_BYTES else "note"
-        yield Finding("memory", state, f"{folder}: {free >> 20} MiB of the disk are free")
+        yield Finding("memory", state, f"{folder}: {free / 1e9:.1f} GB of the disk free")
         yield from _examine_book(folder)
         files = day_files(folder)
         days = []
         for done, file in enumerate(files):
-            told(done, len(files))
+            on_progress(done, len(files))
             day = examine(file, fingerprint, config.memory.map_bytes, repair=repair)
             days.append(day)
             yield Finding("memory", "ok" if day.healthy else "bad", str(day))
@@ -112,7 +124,7 @@ def examine_memory(
 
 
 def _examine_book(folder: Path) -> Iterator[Finding]:
-    """What the store remembers beside its days, and what is left of broken ones."""
+    """What the store keeps beside its days, and what is left of broken ones."""
     data = folder / FOLDER / "data.mdb"
     if is_there(data):
         check_pages(data)
@@ -120,7 +132,9 @@ def _examine_book(folder: Path) -> Iterator[Finding]:
         promised = book.erasures()
         book.close()
         if promised:
-            yield Finding("memory", "note", f"{len(promised)} times are still to be erased; the next start does it")
+            yield Finding(
+                "memory", "note", f"{len(promised)} times are still to be erased; the daemon's next start does it"
+            )
     for stream in stream_folders(folder):
         for file in broken_files(folder, stream):
             what = f"{file} was set aside: nothing of it is found; longwatch forget deletes it with its day"
@@ -128,11 +142,13 @@ def _examine_book(folder: Path) -> Iterator[Finding]:
 
 
 def main() -> None:
-    """Prints what was found, line by line or as one JSON object."""
-    parser = argparse.ArgumentParser(prog="longwatch doctor")
-    parser.add_argument("config", type=Path)
+    """Prints the findings, line by line or as one JSON object."""
+    parser = argparse.ArgumentParser(
+        prog="longwatch doctor", description="Examines the machine, the model and the memory of a configuration."
+    )
+    parser.add_argument("config", type=Path, help="the configuration file")
     parser.add_argument("--repair", action="store_true", help="remove damaged blocks, set unreadable files aside")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     try:
         config = load_config(options.config)
@@ -141,32 +157,20 @@ def main() -> None:
         sys.exit(2)
     out, err = Console(markup=False, highlight=False), Console(stderr=True)
     findings: list[Finding] = []
-
-    def tell(finding: Finding) -> None:
-        findings.append(finding)
-        if not options.json:
-            out.print(f"{finding.state:5}", style=_STYLES[finding.state], end="")
-            out.print(f"{finding.about}: {finding.what}", soft_wrap=True)
-
     with Progress(console=err, transient=True) as progress:
         task = progress.add_task("examining the memory", total=None)
-        for finding in examine_machine(config):
-            tell(finding)
-        of_model, fingerprint = examine_model(config)
-        tell(of_model)
-        if fingerprint:
-            for finding in examine_memory(
-                config,
-                fingerprint,
-                options.repair,
-                lambda done, total: progress.update(task, completed=done, total=total),
-            ):
-                tell(finding)
+        for finding in examine_all(
+            config, options.repair, lambda done, total: progress.update(task, completed=done, total=total)
+        ):
+            findings.append(finding)
+            if not options.json:
+                out.print(f"{finding.state:5}", style=_STYLES[finding.state], end="")
+                out.print(f"{finding.about}: {finding.what}", soft_wrap=True)
     healthy = all(finding.state != "bad" for finding in findings)
     if options.json:
         print(json.dumps({"healthy": healthy, "findings": [finding._asdict() for finding in findings]}))
     elif not healthy and not options.repair:
-        print("with --repair, damaged blocks are removed and unreadable files set aside")
+        print("to remove damaged blocks and set unreadable files aside, add --repair")
     sys.exit(0 if healthy else 1)
 
 

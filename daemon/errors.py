@@ -8,15 +8,15 @@ DaemonError
 ├── StreamExists      a stream of this name is there already
 ├── QuestionRefused   a question is empty, too long, or about an impossible time
 ├── DeviceFull        the device has no memory left for a piece of work
-├── Busy              too many questions or orders at once
-├── NotAllowed        who asks may not do this
-├── Stopping          the daemon ends before this is done
-└── BadMessage        bytes on the socket that are no message of ours
+├── Busy              too many questions or orders at the same time
+├── NotAllowed        this client may not do this
+├── Stopping          the daemon stops before this is done
+└── BadMessage        bytes on the socket that are not a message of ours
 """
 
 
 class DaemonError(Exception):
-    """Anything the daemon says no to."""
+    """Anything that the daemon refuses or cannot do."""
 
     code = "error"
 
@@ -58,30 +58,30 @@ class QuestionRefused(DaemonError):
 
 
 class Busy(DaemonError):
-    """Too many questions or orders at once."""
+    """Too many questions or orders at the same time."""
 
     code = "busy"
 
 
 class DeviceFull(DaemonError):
-    """The device has no memory left for a piece of work; it may have some again soon."""
+    """The device has no memory left for a piece of work. It may have some again soon."""
 
     code = "device_memory"
 
 
 class NotAllowed(DaemonError):
-    """Who asks may not do this."""
+    """This client may not do this."""
 
     code = "not_allowed"
 
 
 class Stopping(DaemonError):
-    """The daemon ends before this is done."""
+    """The daemon stops before this is done."""
 
     code = "stopping"
 
 
 class BadMessage(DaemonError):
-    """Bytes on the socket that are no message of ours."""
+    """Bytes on the socket that are not a message of ours."""
 
     code = "bad_message"

@@ -1,4 +1,4 @@
-"""`Housekeeping`: the thread that drops, fades and erases days, so that neither frames nor answers wait for it."""
+"""`Housekeeping`: the thread that drops, fades and erases days. Neither frames nor answers wait for it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .log import get_logger
 from .supervised import SupervisedThread
 
 _EVERY_SECONDS = 60.0
-_FULL_BYTES = 256 << 20  # with less room on the disk than this, it may be full within a notice
+_FULL_BYTES = 256 << 20  # with less room than this, the disk may be full before `notice_seconds` are over
 _log = get_logger("housekeeping")
 
 
 class Housekeeping:
-    """Looks once a minute.
+    """Looks once a minute for something to do.
 
     Args:
-        watched: names of the streams that are written now; called on any thread.
-        on_gone: told (stream, block ids) of what is gone from the disk, on any thread.
+        watched: returns the names of the streams that are written now; called on any thread.
+        on_gone: called with a stream and the block ids that are gone from the disk, on any thread.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Housekeeping:
         oldest = max(config.keep_days, *(step.days for step in config.fade), 0)
         self._clock = RetentionClock(tiers.store.book, tiers.store.newest_stored_ns, oldest)
         self._retention = Retention(config, self._clock)
-        self._fader = Fader(tiers, self._tell_faded)
-        self._fading = threading.Lock()  # over whether the fader may begin
-        self._named: set[tuple[str, str]] = set()
-        self._erase_error = self._left = ""
+        self._fader = Fader(tiers, self._on_faded)
+        self._fading = threading.Lock()  # held while the fader starts or stops
+        self._announced: set[tuple[str, str]] = set()
+        self._erase_error = self._leftovers = ""  # as they were last logged
         self._stopping = threading.Event()
         self._thread = SupervisedThread("housekeeping", self._run)
 
@@ -54,7 +54,7 @@ class Housekeeping:
 
     @property
     def dropping(self) -> tuple[Dropping, ...]:
-        """Days that will soon be dropped."""
+        """The days that will be dropped soon."""
         return self._retention.dropping
 
     def start(self) -> None:
@@ -62,25 +62,27 @@ class Housekeeping:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread; a day that is being faded stays as it was."""
+        """Ends the thread. A day that is being faded stays as it was."""
         self._stopping.set()
         self._fader.stop()
         self._thread.join(30)
         self._fader.stop()
 
     def erase(self, erasure: Erasure) -> int:
-        """Carries out what was promised. Returns how many blocks are gone by it. From any thread.
+        """Erases from the files what was promised. Returns how many blocks are gone. From any thread.
+
+        Takes as long as writing the days again.
 
         Raises:
-            StorageError: not all could be erased; it is hidden, and tried again every minute.
+            StorageError: not all could be erased. It is hidden, and tried again every minute.
         """
         log = _log.bind(stream=erasure.stream)
         with self._fading:
-            self._fader.stop()  # and it does not begin again while something is promised
+            self._fader.stop()  # it does not start again while something is promised
         try:
             gone = self._tiers.store.eraser.carry_out(erasure)
         except StorageError as exc:
-            log.error("not forgotten yet; it is hidden, and tried again", error=str(exc))
+            log.error("not erased yet; it is hidden, and tried again every minute", error=str(exc))
             raise
         log.info("forgotten", blocks=len(gone))
         self._on_gone(erasure.stream, gone)
@@ -89,14 +91,14 @@ class Housekeeping:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._erase_rest()
-                self._drop()
-                self._fade()
+                self._erase_promised()
+                self._drop_days()
+                self._fade_days()
             except Exception:
                 _log.exception("housekeeping failed; tried again in a minute")
             self._stopping.wait(_EVERY_SECONDS)
 
-    def _erase_rest(self) -> None:
+    def _erase_promised(self) -> None:
         if not self._tiers.store.eraser.pending:
             return
         with self._fading:
@@ -107,14 +109,14 @@ class Housekeeping:
             _log.info("forgotten", stream=stream, blocks=len(ids))
             self._on_gone(stream, ids)
         if error and error != self._erase_error:
-            _log.error("not forgotten yet; it is hidden, and tried again", error=error)
+            _log.error("not erased yet; it is hidden, and tried again every minute", error=error)
         self._erase_error = error
 
-    def _drop(self) -> None:
+    def _drop_days(self) -> None:
         store = self._tiers.store
         is_full = disk_usage(self._config.folder).free < _FULL_BYTES
         due = self._retention.due(store.days(), self._watched(), disk_is_full=is_full)
-        self._name_what_goes()
+        self._announce_drops()
         for stream, day, reason, _ in due:
             with self._fading:
                 if self._fader.at == (stream, day):
@@ -126,20 +128,20 @@ class Housekeeping:
                 continue
             _log.info("day forgotten", stream=stream, day=day, blocks=len(gone), reason=reason)
             self._on_gone(stream, gone)
-        left, before = store.delete_leftovers(), self._left
+        left, before = store.delete_leftovers(), self._leftovers
         if left and left != before:
-            _log.error("a day that was dropped is not deleted yet; it is not found, and tried again", error=left)
-        self._left = left
+            _log.error("a dropped day is not deleted yet; it is hidden, and tried again every minute", error=left)
+        self._leftovers = left
 
-    def _name_what_goes(self) -> None:
+    def _announce_drops(self) -> None:
         dropping = self.dropping
         for stream, day, reason, at_ns in dropping:
-            if (stream, day) not in self._named:
+            if (stream, day) not in self._announced:
                 hours = max(0.0, (at_ns - self._clock.now_ns) / 3.6e12)
                 _log.warning("day will be forgotten", stream=stream, day=day, reason=reason, in_hours=round(hours, 1))
-        self._named = {(stream, day) for stream, day, *_ in dropping}
+        self._announced = {(stream, day) for stream, day, *_ in dropping}
 
-    def _fade(self) -> None:
+    def _fade_days(self) -> None:
         store = self._tiers.store
         if not self._config.fade or self._clock.is_doubtful:
             return
@@ -148,7 +150,7 @@ class Housekeeping:
             if not store.eraser.pending and not self._stopping.is_set():
                 self._fader.fade(due)
 
-    def _tell_faded(self, stream: str, day: str, step: FadeStep, error: str) -> None:
+    def _on_faded(self, stream: str, day: str, step: FadeStep, error: str) -> None:
         log = _log.bind(stream=stream, day=day, codec=step.codec, tokens=step.tokens)
         if error:
             log.error("day not faded", error=error)

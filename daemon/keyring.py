@@ -153,7 +153,8 @@ def _read(path: Path) -> tuple[str, Role]:
         _log.error("this file lets nobody in", file=str(path), why=str(exc))
         return "", "ask"
     if written.wrong:
-        _log.error('this role is not valid; the key may only ask, until it says role = "manage"', file=str(path), line=written.wrong)
+        why = 'this role is not valid; the key may only ask, until it says role = "manage"'
+        _log.error(why, file=str(path), line=written.wrong)
     elif not written.lines:
         _log.warning('a key without a role may manage; add the line role = "ask" if it should not', file=str(path))
     return public.decode(), written.role

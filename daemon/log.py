@@ -18,7 +18,7 @@ def _mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[st
 
 
 def _masked(value: Any) -> Any:
-    """The value, as deep as it goes, with no credentials; what is no plain value as text."""
+    """The value without credentials, at any depth. What is not a plain value becomes text."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, dict):
@@ -29,7 +29,7 @@ def _masked(value: Any) -> Any:
 
 
 class _Lossy:
-    """Standard error, where a line that cannot be written, since the disk is full, is lost and ends no thread."""
+    """Standard error. A line that cannot be written, say because the disk is full, is lost and ends no thread."""
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError):
@@ -41,11 +41,11 @@ class _Lossy:
 
 
 def set_up(*, level: str, as_json: bool) -> None:
-    """Sets the whole process's logging.
+    """Sets up the logging of the whole process.
 
     Args:
         level: `debug`, `info`, `warning` or `error`.
-        as_json: a JSON object a line, else columns for people.
+        as_json: one JSON object a line; else columns for people.
     """
     renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(
@@ -63,5 +63,5 @@ def set_up(*, level: str, as_json: bool) -> None:
 
 
 def get_logger(part: str) -> Any:
-    """A logger that says which part of the daemon speaks."""
+    """A logger that says which part of the daemon a line is from."""
     return structlog.get_logger(part=part)

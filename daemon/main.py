@@ -8,7 +8,6 @@ import functools
 import gc
 import os
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,94 +17,92 @@ from .config import DaemonConfig, load_config
 from .errors import CaptureError, ConfigError, DaemonError
 from .log import get_logger, set_up
 from .server.openfiles import raise_limit
-from .stopping import Stopping
+from .stop_signals import StopSignals
 
 if TYPE_CHECKING:
     from ..memory.store import Store
     from .engine import Engine
+    from .parts import Parts
     from .server.server import Server
 
 _SWITCH_SECONDS = 0.001  # the longest that Python code on the engine's thread keeps the server's waiting
 _log = get_logger("main")
 
 
-def serve(config: DaemonConfig, stopping: Stopping) -> None:
-    """Runs a daemon until it is told to stop; on return all that was encoded is durable.
+class _Stopped(Exception):
+    """A signal came before the daemon began to watch."""
+
+
+def serve(config: DaemonConfig, signals: StopSignals) -> None:
+    """Runs a daemon until a signal tells it to stop. On return all that was encoded is durable.
 
     Raises:
         DaemonError, StorageError, RetrievalError: it cannot start, or the last blocks could not be written.
     """
-    # Loaded here, so that a mistake in the configuration is told at once and not behind torch.
-    with stopping.at_once(_say_nothing_begun):
-        from ..memory.store import Store
-        from ..memory.tiers import Tiers
-        from ..retrieval.time.reference import prepare
-        from .calibration.program import find_or_calibrate
-        from .engine import Engine
-        from .model.image_text import ImageText
-        from .model.video_lm import VideoLM
-        from .server.server import Server
+    with signals.end_at_once(_log_nothing_begun):
+        from .parts import Parts  # here and not above: torch takes seconds, and a mistake in the file is told before
 
-    stop = stopping.told
+    def stop_if_told(_: float) -> None:
+        if signals.came.is_set():
+            raise _Stopped
+
+    store = _open_store(config)
+    try:
+        loading = functools.partial(signals.end_at_once, functools.partial(_close_unused, store))
+        _watch(Parts.load(config, store, loading=loading, on_progress=stop_if_told), signals)
+    except _Stopped:
+        _log.info("stopped during the calibration; the next start begins it again")
+    finally:
+        store.close()
+    if store.writer.lost_blocks:
+        _log.warning("stopped; some blocks were lost, all others are durable", lost=store.writer.lost_blocks)
+    else:
+        _log.info("stopped, all blocks durable")
+
+
+def _open_store(config: DaemonConfig) -> Store:
+    from ..memory.store import Store
+
     store = Store(config.memory)
     for notice in store.notices:
         _log.warning(notice)
     for day, why in store.broken.items():
         _log.error("a day's file cannot be read; its blocks are not found", day=day, why=why)
+    return store
+
+
+def _watch(parts: Parts, signals: StopSignals) -> None:
+    """Watches and answers until a signal comes."""
+    from .engine import Engine
+    from .server.server import Server
+
+    def on_event(stream: str, kind: str, start_ns: int, end_ns: int, text: str) -> None:
+        server.publish(stream, kind, start_ns, end_ns, text)
+
+    engine = Engine(parts, on_event)
+    server = Server(parts.config.server, engine)
     try:
-        _log.info("loading the model", model=config.model.name)
-        with stopping.at_once(functools.partial(_close_unused, store)):
-            model = VideoLM.load(config.model)
-        tiers = Tiers(
-            store,
-            codec=config.memory.codec,
-            ram_bytes=config.memory.ram_bytes,
-            fingerprint=model.fingerprint,
-            device=model.device,
-            dtype=model.dtype,
-            text_tokens=model.prompt.clock_tokens,
-        )
-        prepare()
-        calibration = find_or_calibrate(config, model, store, lambda _: _go_on(stop))
-        name, embedding = config.retrieval.embedding, None
-        if name:
-            _log.info("loading the image-text model", model=name)
-            with stopping.at_once(functools.partial(_close_unused, store)):
-                embedding = ImageText(name, model.device, model.dtype)
-        waiting: list[Server] = []
-        engine = Engine(config, model, tiers, calibration, lambda *event: waiting[0].publish(*event), embedding)
-        server = Server(config.server, engine)
-        waiting.append(server)
-        try:
-            server.start()
-            engine.start()
-            _log.info("ready", address=server.address, streams=sorted(config.streams))
-            while not stop.wait(1.0):
-                _supervise(engine, server)
-        finally:
-            _log.info("stopping")
-            engine.stop()
-            server.stop()
-    except _Stopped:
-        _log.info("stopped before all was measured; the next start begins anew")
+        server.start()
+        engine.start()
+        _log.info("ready", address=server.address, streams=sorted(parts.config.streams))
+        while not signals.came.wait(1.0):
+            _supervise(engine, server)
     finally:
-        store.close()
-    if store.writer.lost_blocks:
-        _log.warning("stopped; all other blocks are durable", lost=store.writer.lost_blocks)
-    else:
-        _log.info("stopped, all blocks durable")
+        _log.info("stopping")
+        engine.stop()
+        server.stop()
 
 
 def _supervise(engine: Engine, server: Server) -> None:
-    """Starts again what has died. Where that fails, say since no thread can be started, it is tried again later."""
-    for part in (functools.partial(_revive, engine, server), engine.supervise):
+    """Starts again what has died. If that fails, say because no thread can be started, it is tried again later."""
+    for supervise in (functools.partial(_revive, server, engine), engine.supervise):
         try:
-            part()
+            supervise()
         except Exception:
             _log.exception("supervising failed")
 
 
-def _revive(engine: Engine, server: Server) -> None:
+def _revive(server: Server, engine: Engine) -> None:
     if not server.alive:
         engine.restarts += 1
         _log.error("the server died, starting it again")
@@ -113,7 +110,7 @@ def _revive(engine: Engine, server: Server) -> None:
 
 
 def _take_own_session() -> None:
-    """Where no terminal is to stop it, the daemon leaves the session of whoever started it.
+    """Leaves the session of whoever started the daemon, unless a terminal is to stop it.
 
     Linux shares processors between sessions before it shares them between the processes of one (sched(7), autogroup).
     So a daemon that a script has started gets half of a busy machine, as a service would.
@@ -121,11 +118,11 @@ def _take_own_session() -> None:
     try:
         os.close(os.open("/dev/tty", os.O_RDWR))
     except OSError:
-        with contextlib.suppress(OSError):  # it leads a group of processes, or has a session of its own already
+        with contextlib.suppress(OSError):  # it leads a process group, or has a session of its own already
             os.setsid()
 
 
-def _say_nothing_begun() -> None:
+def _log_nothing_begun() -> None:
     _log.info("stopped before anything was begun")
 
 
@@ -134,30 +131,21 @@ def _close_unused(store: Store) -> None:
     _log.info("stopped before the model was loaded; nothing was stored")
 
 
-class _Stopped(Exception):
-    """The daemon is to end before it has begun to watch."""
-
-
-def _go_on(stop: threading.Event) -> None:
-    if stop.is_set():
-        raise _Stopped
-
-
 def main() -> None:
-    """The process: one sentence on stderr and an exit code where it cannot run."""
+    """Runs the process. If the daemon cannot run: one sentence on stderr, and an exit code."""
     if len(sys.argv) != 2:
         print("usage: python -m longwatch.daemon.main CONFIG", file=sys.stderr)
         sys.exit(2)
-    faulthandler.enable()  # should a library crash, the log says where
-    stopping = Stopping()
+    faulthandler.enable()  # if a library crashes, the log says where
+    signals = StopSignals()
     _take_own_session()
     raise_limit()
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         config = load_config(Path(sys.argv[1]))
         set_up(level=config.log.level, as_json=config.log.json)
-        serve(config, stopping)
-        gc.freeze()  # or Python would look at every object of torch before it ends, for seconds on a busy machine
+        serve(config, signals)
+        gc.freeze()  # or Python would look at every object of torch before it ends: seconds on a busy machine
     except (DaemonError, StorageError, RetrievalError) as exc:
         print(f"longwatch: {exc}", file=sys.stderr)
         sys.exit(2 if isinstance(exc, ConfigError | CaptureError | StoreInUse) else 1)

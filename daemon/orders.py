@@ -19,28 +19,28 @@ class Order(ABC):
     """Done in two parts: `run` between two steps of the engine, then `finish`, which makes the reply.
 
     Args:
-        emit: takes the one reply; from any thread.
+        on_reply: takes the one reply, on any thread.
 
     Attributes:
-        long: `finish` takes so long that it has a thread of its own.
+        long: `finish` takes so long that it gets a thread of its own.
     """
 
     long: ClassVar[bool] = False
 
-    def __init__(self, request_id: str, emit: Callable[[Reply], None]) -> None:
-        self.request_id, self.emit = request_id, emit
+    def __init__(self, request_id: str, on_reply: Callable[[Reply], None]) -> None:
+        self.request_id, self.on_reply = request_id, on_reply
 
     @abstractmethod
     def run(self) -> None:
-        """What only the engine's thread may do. Whatever it raises becomes the reply."""
+        """Does what only the engine's thread may do. Whatever it raises becomes the reply."""
 
     @abstractmethod
     def finish(self) -> Reply:
-        """The rest. Whatever it raises becomes the reply."""
+        """Does the rest. Whatever it raises becomes the reply."""
 
 
 class Orders:
-    """Orders, first come, first served. `put` from any thread, `run_next` on the engine's.
+    """A queue of orders: first come, first served. `put` is for any thread, `run_next` for the engine's.
 
     Args:
         on_order: called after each `put`, to wake the engine.
@@ -66,28 +66,28 @@ class Orders:
         self._on_order()
 
     def run_next(self) -> bool:
-        """Carries out one order, if there is one. Nothing that an order does ends the thread it runs on."""
+        """Carries out one order. Returns whether there was one. No error of an order ends the thread it runs on."""
         try:
             order = self._waiting.popleft()
         except IndexError:
             return False
         try:
             order.run()
-        except Exception as exc:  # the order's fault, told to the one who gave it
-            self._answer(order, refusal(order.request_id, exc, "the order"))
+        except Exception as exc:  # whoever gave the order gets the error as the reply
+            self._reply(order, refusal(order.request_id, exc, "the order"))
             return True
-        if not (order.long and self._finish_beside(order)):
+        if not (order.long and self._finish_on_a_thread(order)):
             self._finish(order)
         return True
 
     def refuse_all(self, exc: Exception) -> None:
-        """Answers what still waits, when it will not be carried out any more."""
+        """Answers all orders that wait with an error. For when no more orders will be carried out."""
         while self._waiting:
             order = self._waiting.popleft()
-            self._answer(order, refusal(order.request_id, exc, "the order"))
+            self._reply(order, refusal(order.request_id, exc, "the order"))
 
-    def _finish_beside(self, order: Order) -> bool:
-        """Returns whether there is a thread that does it. Where the machine has none left, it is done here."""
+    def _finish_on_a_thread(self, order: Order) -> bool:
+        """Returns False if the machine has no thread left. The engine's own then has to do it."""
         try:
             threading.Thread(target=self._finish, args=(order,), name="order", daemon=True).start()
         except RuntimeError:
@@ -99,9 +99,9 @@ class Orders:
             reply = order.finish()
         except Exception as exc:
             reply = refusal(order.request_id, exc, "the order")
-        self._answer(order, reply)
+        self._reply(order, reply)
 
-    def _answer(self, order: Order, reply: Reply) -> None:
+    def _reply(self, order: Order, reply: Reply) -> None:
         with self._lock:
             self._unfinished -= 1
-        order.emit(reply)
+        order.on_reply(reply)

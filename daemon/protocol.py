@@ -1,8 +1,8 @@
 """The wire: every message between client and daemon, as MessagePack. Nothing else knows their bytes.
 
-A client sends one frame, a `Request`; the daemon answers with one frame each, a `Reply` that carries the request's
-id. An `Ask` is answered by any number of `Delta` and then one `AnswerEnd`, or an `ErrorReply`. Events are numbered
-and published on a socket of their own. Times are UTC nanoseconds.
+A client sends one frame, a `Request`. The daemon answers with one frame, a `Reply` that carries the request's id. An
+`Ask` is answered by any number of `Delta` and then one `AnswerEnd`, or by an `ErrorReply`. Events are numbered and
+published on a socket of their own. Times are UTC nanoseconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DEFAULT_ADDRESS = DEFAULT_EVENTS_ADDRESS = OWN
 
 RequestId = Annotated[str, Meta(min_length=1, max_length=64)]
 StreamName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
-Naming = Annotated[str, Meta(max_length=256)]  # what may turn out to be no stream's name
+Naming = Annotated[str, Meta(max_length=256)]  # may turn out not to be the name of a stream
 TimeNs = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # 1970 to 2262
 
 
@@ -34,7 +34,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     Attributes:
         since_ns, until_ns: the time that it is about, whatever its words say.
-        time: that time in words, "yesterday at 14:05", where it is not given in numbers.
+        time: that time in words, as "yesterday at 14:05", if it is not given in numbers.
     """
 
     request_id: RequestId
@@ -58,7 +58,7 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class StatusRequest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """How the daemon is."""
+    """Asks for the state of the daemon and its streams."""
 
     request_id: RequestId
 
@@ -72,14 +72,14 @@ class StreamsAdd(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class StreamsRemove(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Stops watching a stream; its memory stays."""
+    """Stops watching a stream. Its memory stays."""
 
     request_id: RequestId
     name: Naming
 
 
 class Forget(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Forgets what a stream saw in a time, to the last byte; None is open."""
+    """Forgets what a stream saw in a time, to the last byte. None leaves an end open."""
 
     request_id: RequestId
     stream: Naming
@@ -88,7 +88,7 @@ class Forget(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class EventsSince(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The events after a number, as far as they are still known."""
+    """Asks for the events after a number, as far as the daemon still has them."""
 
     request_id: RequestId
     number: Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -105,15 +105,15 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """A block that stood before the model's eyes when it answered.
+    """A block that was in the model's context when it answered.
 
     Attributes:
         use: its share of the retrieval heads' attention among all blocks in the context while the answer was
             decoded, 0 to 1. (With `rekv`, the share of the layers that recalled it.)
-        score: its share of the retriever's score among those that were looked at; 0 in the window, and where a time
-            was looked at as a whole.
+        score: its share of the retriever's score among the blocks that were ranked; 0 in the window, and if all
+            blocks of a time were taken.
         origin: `recalled` from the memory, or in the `window`.
-        picture: JPEG, empty where none was asked for.
+        picture: JPEG; empty if none was asked for.
     """
 
     block_id: int
@@ -133,11 +133,11 @@ class GapSpan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A block that was ranked or stood in the context.
+    """A block that was ranked or was in the context.
 
     Attributes:
         score, use: as in `Evidence`.
-        tier: `ram`, `disk` or `window`, from where it came into the context; empty where it did not.
+        tier: `ram`, `disk` or `window`, from where it came into the context; empty if it did not.
     """
 
     block_id: int
@@ -149,7 +149,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of an answer's work and the milliseconds that it took."""
+    """A part of the work on an answer, and the milliseconds that it took."""
 
     name: str
     ms: float
@@ -159,12 +159,13 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """How an answer came about.
 
     Attributes:
-        words: what of the question was read as a time.
-        event: what was looked up to know the time, and when it was; None where nothing was found.
-        question: as the model was asked it, with that time in the event's place.
+        words: the words of the question that were read as a time.
+        event: the event that was looked up to know the time; empty if the question names none.
+        event_since_ns, event_until_ns: when it was; None if nothing was found.
+        question: as the model was asked it, with that time in place of the event.
         present: the question says that it is about now, so nothing was recalled.
-        parts: what was answered about each part of a time that one context cannot hold.
-        candidates: best first as they were ranked, then the window's.
+        parts: the answers about the parts of a time that one context cannot hold.
+        candidates: in the order of their rank, then those of the window.
     """
 
     words: str
@@ -179,16 +180,16 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnswerEnd(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The whole answer and what it rests on, best evidence first.
+    """The whole answer and what it rests on, the best evidence first.
 
     Attributes:
-        since_ns, until_ns: the time span understood, None where it is open.
-        gaps: times with no video in that span.
+        since_ns, until_ns: the time that the question was understood to be about; None if it is open.
+        gaps: times with no video in it.
         recalled: ids of the blocks brought back, in time order.
-        confidence: the chance that the text is right, 0 to 1, as it was measured on rendered yards; of a model without
-            such a measurement, the geometric mean of its tokens' probabilities. None where the model was not asked.
-        stopped: `end`, `length`, `cancelled`, or `no video`: nothing was seen of the time, and the model not asked.
-        explanation: where one was asked for.
+        confidence: the chance that the text is right, 0 to 1, as measured on rendered yards. For a model without such a
+            measurement, the geometric mean of its tokens' probabilities. None if the model was not asked.
+        stopped: `end`, `length`, `cancelled`, or `no video`: there is none of that time, and the model was not asked.
+        explanation: None unless one was asked for.
     """
 
     request_id: str
@@ -222,14 +223,14 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """So many blocks are gone from memory, index and files."""
+    """Blocks are gone from memory, index and files; how many."""
 
     request_id: str
     blocks: int
 
 
 class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream as it is now; the address has its credentials masked."""
+    """A stream as it is now. Credentials in its address are masked."""
 
     name: str
     url: str
@@ -247,7 +248,7 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DayDropping(msgspec.Struct, frozen=True, kw_only=True):
-    """A day of a stream that will be forgotten, why, and when at the earliest."""
+    """A day of a stream that will be forgotten: why, and when at the earliest."""
 
     stream: str
     day: str
@@ -281,7 +282,7 @@ class StatusReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Something happened: `block`, `gap` or `state`.
 
-    Numbers rise by one, and go on above all earlier ones when the daemon is started again.
+    Numbers rise by one. When the daemon is started again, they go on above all earlier ones.
     """
 
     number: int
@@ -293,7 +294,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class EventsReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The events asked for, the number of the `newest` there is, and whether some asked for are `lost` by now."""
+    """The events asked for, the number of the `newest` one, and whether some of those asked for are `lost`."""
 
     request_id: str
     events: list[Event]
@@ -311,7 +312,7 @@ _event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
 
 
 def is_stream_name(name: str) -> bool:
-    """Whether a stream may be called so."""
+    """Whether a stream may have this name."""
     try:
         msgspec.convert(name, StreamName)
     except msgspec.ValidationError:
@@ -320,10 +321,10 @@ def is_stream_name(name: str) -> bool:
 
 
 def notice_the_dead(socket: zmq.Socket[bytes]) -> None:
-    """Has the kernel find out, within some twenty seconds, that the other side's host or network is gone.
+    """Lets the kernel find out, within about twenty seconds, that the other side's host or network is gone.
 
-    Not ZeroMQ's heartbeats: where one side has stopped reading, libzmq 4.3.5 ends its whole process when their time is
-    over (`Assertion failed: !_io_error`, `_input_stopped`; zeromq/libzmq issues 4364 and 4767).
+    ZeroMQ's own heartbeats cannot be used: if one side has stopped reading, libzmq 4.3.5 ends its whole process when
+    their time is over (`Assertion failed: !_io_error`, `_input_stopped`; zeromq/libzmq issues 4364 and 4767).
     """
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
@@ -333,10 +334,10 @@ def notice_the_dead(socket: zmq.Socket[bytes]) -> None:
 
 
 def encode(message: Request | Reply | Event) -> bytes:
-    """A message's bytes.
+    """The bytes of a message.
 
     Raises:
-        BadMessage: it is larger than the other side reads.
+        BadMessage: it is larger than what the other side reads.
     """
     data = _encoder.encode(message)
     noun, limit = ("request", MAX_REQUEST_BYTES) if isinstance(message, Request) else ("reply", MAX_REPLY_BYTES)
@@ -345,30 +346,30 @@ def encode(message: Request | Reply | Event) -> bytes:
 
 
 def decode_request(data: bytes) -> Request:
-    """What a client sent.
+    """The request that a client sent.
 
     Raises:
-        BadMessage: it is no request, or a field is out of range.
+        BadMessage: it is not a request, or a field is out of range.
     """
     _check_size("request", data, MAX_REQUEST_BYTES)
     return _decode(_request_decoder, data)
 
 
 def decode_reply(data: bytes) -> Reply:
-    """What the daemon answered.
+    """The reply that the daemon sent.
 
     Raises:
-        BadMessage: it is no reply; a daemon of another version may be there.
+        BadMessage: it is not a reply; the daemon may be of another version.
     """
     _check_size("reply", data, MAX_REPLY_BYTES)
     return _decode(_reply_decoder, data)
 
 
 def decode_event(data: bytes) -> Event:
-    """What the daemon published.
+    """The event that the daemon published.
 
     Raises:
-        BadMessage: it is no event.
+        BadMessage: it is not an event.
     """
     return _decode(_event_decoder, data)
 
@@ -385,4 +386,4 @@ def _decode(decoder: msgspec.msgpack.Decoder[_Message], data: bytes) -> _Message
         what = NAMES if "matching regex" in str(exc) else str(exc)  # only names have one
         raise BadMessage(f"the message is wrong: {what}") from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise BadMessage(f"this is no message of Longwatch: {exc}") from exc
+        raise BadMessage(f"this is not a message of Longwatch: {exc}") from exc

@@ -1,4 +1,4 @@
-"""`refusal`: the one reply that an exception becomes."""
+"""`refusal`: the error reply that an exception becomes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _log = get_logger("refusal")
 
 
 def refusal(request_id: str, exc: BaseException, doing: str) -> ErrorReply:
-    """What the client is told. An exception that is a mistake of ours goes to the log with its traceback.
+    """The reply for a client. An exception that is a mistake of ours is also logged, with its traceback.
 
     Args:
         doing: what failed, as in "the order failed".

@@ -20,6 +20,7 @@ from longwatch.daemon.model import video_lm
 from longwatch.daemon.model.prompt import BLANK
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
+from longwatch.daemon.parts import Parts
 from longwatch.daemon.protocol import AnswerEnd, Ask, Delta, ErrorReply, Reply
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
@@ -86,7 +87,7 @@ def watched(folder: Path, retriever: str = "heads") -> Iterator[Room]:
     tiers = Tiers(
         store, codec="int4", ram_bytes=1 << 28, fingerprint=model.fingerprint, device=model.device, dtype=model.dtype
     )
-    engine = Engine(config, model, tiers, find_calibration("embedded", model.fingerprint), lambda *_: None)
+    engine = Engine(Parts(config, model, tiers, find_calibration("embedded", model.fingerprint)), lambda *_: None)
     engine.start()
     try:
         while engine.status("1").streams[0].state != "ended":

@@ -10,10 +10,10 @@ def share_of_frames(answer_seconds: float, frame_seconds: float, turns: int = 40
     balance, answers, frames = Balance(), 0.0, 0.0
     for _ in range(turns):
         answers += answer_seconds
-        balance.answers_took(answer_seconds)
-        if balance.frames_may:
+        balance.note_answer(answer_seconds)
+        if balance.lets_frames_in:
             frames += frame_seconds
-            balance.frames_took(frame_seconds)
+            balance.note_frames(frame_seconds)
     return frames / (answers + frames)
 
 
@@ -26,13 +26,13 @@ def test_frames_have_their_share_and_no_more_however_long_a_step_of_either_takes
 def test_frames_that_cost_little_come_with_every_turn() -> None:
     balance = Balance()
     for _ in range(1000):
-        balance.answers_took(0.02)
-        assert balance.frames_may
-        balance.frames_took(0.005)
+        balance.note_answer(0.02)
+        assert balance.lets_frames_in
+        balance.note_frames(0.005)
 
 
 def test_a_pause_in_the_questions_leaves_no_debt() -> None:
     balance = Balance()
-    balance.frames_took(10.0)
-    balance.nobody_asked()
-    assert balance.frames_may
+    balance.note_frames(10.0)
+    balance.note_silence()
+    assert balance.lets_frames_in

@@ -91,7 +91,10 @@ def test_a_path_may_begin_with_the_home_folder(tmp_path: Path, monkeypatch: pyte
             "x.toml: streams.yard: start: 'monday' is no time; write it as 2026-03-02T14:00:00",
         ),
         ("model = 3", "x.toml: model is 3, but must be a table"),
-        ("[model]\nwindow_tokens = true", "x.toml: model.window_tokens is True, but must be a whole number of at least 1"),
+        (
+            "[model]\nwindow_tokens = true",
+            "x.toml: model.window_tokens is True, but must be a whole number of at least 1",
+        ),
         ("[memory]\nfade = [{ codec = 'int2' }]", "x.toml: memory.fade[0].days is missing"),
         ("[memory]\nfade = [{ day = 2 }]", "x.toml: unknown key memory.fade[0].day; did you mean days?"),
         (
@@ -101,9 +104,12 @@ def test_a_path_may_begin_with_the_home_folder(tmp_path: Path, monkeypatch: pyte
         (
             "[retrieval]\nretriever = 'external'",
             "x.toml: retrieval.retriever is 'external', but retrieval.embedding is empty; name a CLIP or SigLIP model"
-            " there (a Hugging Face id or a folder), or take another retriever",
+            " there (a Hugging Face id or a folder), or choose another retriever",
         ),
-        (YARD + "keep_seconds = inf", "x.toml: streams.yard.keep_seconds is inf, but must be a number above 0 and at most 604800"),
+        (
+            YARD + "keep_seconds = inf",
+            "x.toml: streams.yard.keep_seconds is inf, but must be a number above 0 and at most 604800",
+        ),
         ("[memory]\nkeep_days = inf", "x.toml: memory.keep_days is inf, but must be a finite number"),
         (
             "[memory]\nfade = [{ days = inf, codec = 'int2' }]",

@@ -11,7 +11,7 @@ from longwatch.daemon.answer.answer import Answer
 from longwatch.daemon.answer.answers import Answers
 from longwatch.daemon.errors import Busy, QuestionRefused
 from longwatch.daemon.protocol import Delta, ErrorReply, Reply, decode_reply
-from longwatch.daemon.server.outbox import Outbox, Sent
+from longwatch.daemon.server.outbox import Outbox, SendResult
 from longwatch.daemon.server.shares import Shares
 
 
@@ -102,14 +102,14 @@ class Line:
         self.room, self.taken, self.gone = room, dict[bytes, list[Reply]](), list[bytes]()
         self.outbox = Outbox(self.send, self.gone.append, client_bytes=10_000, all_bytes=25_000)
 
-    def send(self, client: bytes, data: bytes) -> Sent:
+    def send(self, client: bytes, data: bytes) -> SendResult:
         if client == b"left":
-            return Sent.GONE
+            return SendResult.GONE
         mine = self.taken.setdefault(client, [])
         if len(mine) >= self.room:
-            return Sent.LATER
+            return SendResult.LATER
         mine.append(decode_reply(data))
-        return Sent.YES
+        return SendResult.SENT
 
 
 def delta(number: int, characters: int = 0) -> Delta:

@@ -45,7 +45,10 @@ def last_line(text: str) -> str:
     ("config", "sentence"),
     [
         ("[memory]\nram_byts = 1", "longwatch: config.toml: unknown key memory.ram_byts; did you mean ram_bytes?"),
-        ("[memory]\nkeep_days = -1", "longwatch: config.toml: memory.keep_days is -1, but must be a number of at least 0"),
+        (
+            "[memory]\nkeep_days = -1",
+            "longwatch: config.toml: memory.keep_days is -1, but must be a number of at least 0",
+        ),
         (
             '[memory]\ncodec = "zip"',
             "longwatch: config.toml: memory.codec is 'zip', "

@@ -20,7 +20,7 @@ from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.engine import Engine
 from longwatch.daemon.errors import Busy
 from longwatch.daemon.protocol import Ask, Delta, ErrorReply, Forget, Reply, StreamsAdd, StreamsRemove
-from longwatch.daemon.server.server import Emit
+from longwatch.daemon.server.service import OnReply
 
 from .engine_here import running_engine
 
@@ -153,8 +153,9 @@ class Visitors:
         while not self._over.is_set():
             protocol.encode(self._engine.status("s"))
             self._engine.supervise()
+            self._engine.integrity.run()
 
-    def _order(self, order: Callable[[Any, Emit], None], request: StreamsAdd | StreamsRemove | Forget) -> None:
+    def _order(self, order: Callable[[Any, OnReply], None], request: StreamsAdd | StreamsRemove | Forget) -> None:
         try:
             order(request, self.requests.emit)
         except Busy:
@@ -167,7 +168,7 @@ def test_nobody_is_forgotten_or_answered_twice_whatever_comes_at_once(engine: En
         visitors.stay(SECONDS)
     assert not visitors.failures, visitors.failures[0]
     assert not visitors.requests.internal
-    assert engine.restarts == 0
+    assert (engine.restarts, engine.integrity.failures) == (0, 0)
     wrong = {request: count for request, count in visitors.requests.ends.items() if count != 1}
     assert not wrong, f"of {len(visitors.requests.ends)} requests, ids with other than one final reply: {wrong}"
     assert len(visitors.requests.ends) > 50

@@ -250,5 +250,5 @@ def test_a_daemon_with_keys_adds_streams_from_no_files_unless_told(
     for kind in kinds.split():
         config.check_kind(kind)
     for kind in {"network", "scene", "file", "webcam"}.difference(kinds.split()):
-        with pytest.raises(NotAllowed, match=f"from {kinds.replace(' ', ', ')} here, not from a {kind};"):
+        with pytest.raises(NotAllowed, match=f"from {kinds.replace(' ', ', ')}, not from a {kind};"):
             config.check_kind(kind)

@@ -21,7 +21,8 @@ from longwatch.clients.errors import ClientTimeout, DaemonUnreachable, Refused
 from longwatch.daemon import protocol
 from longwatch.daemon.errors import ConfigError
 from longwatch.daemon.protocol import AnswerEnd, Ask, Cancel, Delta, ErrorReply, Reply, StatusReply, StatusRequest
-from longwatch.daemon.server.server import _EVENTS_KEPT, Server
+from longwatch.daemon.server.event_log import EVENTS_KEPT
+from longwatch.daemon.server.server import Server
 from longwatch.daemon.settings import ServerConfig
 
 from .wire import EchoService, Wire, running
@@ -180,10 +181,10 @@ def _listen_late() -> None:
         events = client.events(wire.config.events_address, after=0)
         wire.server.publish("yard", "block", 0, 0, "0")
         assert next(events).text == "0"
-        for number in range(1, _EVENTS_KEPT + 1):
+        for number in range(1, EVENTS_KEPT + 1):
             wire.server.publish("yard", "block", 0, 0, str(number))
         time.sleep(13)  # heartbeats would have given up by now
-        assert [next(events).text for _ in range(_EVENTS_KEPT)] == [str(n) for n in range(1, _EVENTS_KEPT + 1)]
+        assert [next(events).text for _ in range(EVENTS_KEPT)] == [str(n) for n in range(1, EVENTS_KEPT + 1)]
         assert lives(wire)
 
 
@@ -231,7 +232,7 @@ def test_the_same_id_twice_is_refused_and_its_client_is_still_cancelled_when_it_
 def test_nothing_is_kept_for_clients_that_came_and_went(wire: Wire) -> None:
     for _ in range(20):
         assert lives(wire)
-    wire.eventually(lambda: not wire.server._shares and not wire.server._outbox)
+    wire.eventually(lambda: not wire.server._handler.answers and not wire.server._outbox)
 
 
 def test_events_are_numbered_one_by_one_and_can_be_asked_for_again(wire: Wire) -> None:

@@ -103,9 +103,9 @@ def test_supervising_that_fails_ends_nothing_and_each_part_has_its_turn() -> Non
 def test_a_signal_while_a_library_loads_ends_the_process_at_once(tmp_path: Path) -> None:
     """A library that does not come back to Python, as a download, hears no signal."""
     program = (
-        "import ctypes; from longwatch.daemon.stopping import Stopping\n"
-        "stopping = Stopping()\n"
-        "with stopping.at_once(lambda: print('closed', flush=True)):\n"
+        "import ctypes; from longwatch.daemon.stop_signals import StopSignals\n"
+        "signals = StopSignals()\n"
+        "with signals.end_at_once(lambda: print('closed', flush=True)):\n"
         "    print('loading', flush=True)\n"
         "    while True: ctypes.CDLL(None).sleep(30)\n"
     )

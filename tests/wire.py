@@ -26,7 +26,8 @@ from longwatch.daemon.protocol import (
     StreamsRemove,
     StreamStatus,
 )
-from longwatch.daemon.server.server import Emit, Server
+from longwatch.daemon.server.server import Server
+from longwatch.daemon.server.service import OnReply
 from longwatch.daemon.settings import ServerConfig
 from longwatch.demo.process import free_ports
 from longwatch.memory.errors import StoreUnwritable
@@ -117,7 +118,7 @@ class EchoService:
         self.streams: dict[str, dict[str, object]] = {"yard": {"url": "scene://[::1]:sun:[/]"}}
         self.let_go = threading.Event()
 
-    def ask(self, request: Ask, key: Key, emit: Emit) -> None:
+    def ask(self, request: Ask, key: Key, on_reply: OnReply) -> None:
         if request.stream not in (None, *self.streams):
             raise StreamUnknown(f"no stream {request.stream}; there are: {', '.join(self.streams)}")
         if request.stream is None and len(self.streams) > 1:
@@ -128,7 +129,7 @@ class EchoService:
             self.let_go.wait()
         self.asked.append(request)
         self.cancelled[key] = threading.Event()
-        threading.Thread(target=self._answer, args=(request, key, emit), daemon=True).start()
+        threading.Thread(target=self._answer, args=(request, key, on_reply), daemon=True).start()
 
     def cancel(self, key: Key) -> None:
         if key in self.cancelled:
@@ -137,35 +138,35 @@ class EchoService:
     def status(self, request_id: str) -> StatusReply:
         return status_reply(request_id, self.streams)
 
-    def add_stream(self, request: StreamsAdd, emit: Emit) -> None:
+    def add_stream(self, request: StreamsAdd, on_reply: OnReply) -> None:
         if request.name == "full":
             raise StoreUnwritable("the disk is full")
         self.streams[request.name] = request.source
-        emit(Done(request_id=request.request_id))
+        on_reply(Done(request_id=request.request_id))
 
-    def remove_stream(self, request: StreamsRemove, emit: Emit) -> None:
+    def remove_stream(self, request: StreamsRemove, on_reply: OnReply) -> None:
         if self.streams.pop(request.name, None) is None:
             raise StreamUnknown(f"no stream {request.name}")
-        emit(Done(request_id=request.request_id))
+        on_reply(Done(request_id=request.request_id))
 
-    def forget(self, request: Forget, emit: Emit) -> None:
-        emit(Forgotten(request_id=request.request_id, blocks=0))
+    def forget(self, request: Forget, on_reply: OnReply) -> None:
+        on_reply(Forgotten(request_id=request.request_id, blocks=0))
 
-    def _answer(self, request: Ask, key: Key, emit: Emit) -> None:
+    def _answer(self, request: Ask, key: Key, on_reply: OnReply) -> None:
         if request.question == "brood":
             self.cancelled[key].wait()
         for word in request.question.split():
-            emit(Delta(request_id=request.request_id, text=f"{word} "))
+            on_reply(Delta(request_id=request.request_id, text=f"{word} "))
         picture = b"jpeg"
         if request.question.startswith("wait"):
             while not self.cancelled[key].wait(0.005):
-                emit(Delta(request_id=request.request_id, text="…"))
+                on_reply(Delta(request_id=request.request_id, text="…"))
         elif request.question.startswith("big"):
             picture = b"\0" * (int(request.question.split()[1]) << 20)
         end = answer_end(request.request_id, request.question, picture)
         if request.question == "nothing":
             end = msgspec.structs.replace(end, evidence=[], gaps=[], confidence=None)
-        emit(end)
+        on_reply(end)
 
 
 class Wire:

@@ -1,8 +1,8 @@
-"""`Door`: an address that clients connect to, which can be shut to new ones without losing those who are in.
+"""`Door`: an address that clients connect to. It can be shut to new clients without losing those who are in.
 
-libzmq accepts whoever comes, until the process has no files left, and `unbind` would throw everybody out. So the way
-to the listening socket is closed in front of it: TCP by a filter in the kernel that drops what comes for the
-listener (a client's own TCP tries again within seconds), `ipc://` by another name for the socket's file.
+libzmq accepts whoever comes until the process has no files left, and `unbind` would throw everybody out. So the way to
+the listening socket is closed in front of it. For TCP, a filter in the kernel drops what comes for the listener (a
+client's own TCP tries again within seconds). For `ipc://`, the file of the socket is renamed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..errors import ConfigError
 from ..log import get_logger
 from ..protocol import notice_the_dead
 
-HANDSHAKE_MS = 5000  # who says nothing for so long is let go
+HANDSHAKE_MS = 5000  # a connection that says nothing for so long is ended
 _SHUT_SUFFIX = ".shut"
 _EVENTS = zmq.EVENT_LISTENING | zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # Linux, asm-generic/socket.h
@@ -48,12 +48,12 @@ class Door:
     ) -> None:
         self.address, self._on_gone = address, on_gone
         self._inside: set[int] = set()  # file descriptors
-        self._silent: dict[int, None] = {}  # those who have not said who they are, longest there first
+        self._silent: dict[int, None] = {}  # those who have not said who they are, the oldest first
         self._socket = socket_
         self._file = _file_of(address)
         self._lock = None if self._file is None else _lock(self._file, address, key)
         self._listener: socket.socket | None = None
-        self._shut = self._told = False
+        self._shut = self._logged = False
         self.monitor = self._monitor()
         socket_.setsockopt(zmq.IPV6, "[" in address)
         socket_.setsockopt(zmq.BACKLOG, backlog)
@@ -69,7 +69,7 @@ class Door:
         self.look()
 
     def look(self) -> None:
-        """Reads who came and went since it was called last."""
+        """Reads who came and went since the last call."""
         while True:
             try:
                 event, *_ = self.monitor.recv_multipart(zmq.NOBLOCK)
@@ -89,7 +89,7 @@ class Door:
                 self._listener = socket.socket(fileno=os.dup(number))
 
     def shut(self) -> bool:
-        """Lets nobody in any more. Who is in stays. Returns whether it was open."""
+        """Lets nobody in any more. Those who are in stay. Returns whether it was open."""
         if self._shut:
             return False
         try:
@@ -99,9 +99,9 @@ class Door:
                 self._listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _DROP_PROGRAM)
             self._shut = True
         except OSError as exc:
-            if not self._told:
-                _log.error("a door cannot be shut", address=self.address, error=str(exc))
-            self._told = True
+            if not self._logged:
+                _log.error("an address cannot be closed to new clients", address=self.address, error=str(exc))
+            self._logged = True
         return self._shut
 
     def open(self) -> bool:
@@ -115,7 +115,7 @@ class Door:
                 self._listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
             self._shut = False
         except OSError as exc:
-            _log.error("a door cannot be opened", address=self.address, error=str(exc))
+            _log.error("an address cannot be opened to new clients", address=self.address, error=str(exc))
         return not self._shut
 
     @property
@@ -124,9 +124,9 @@ class Door:
         return len(self._inside)
 
     def dismiss(self, descriptor: int) -> None:
-        """Ends a connection to this address. One that has ended meanwhile, and whose number another file has, stays.
+        """Ends a connection to this address. Opens no file, since there may be none left.
 
-        Opens no file, since there may be none left.
+        If the connection has already ended and its number now belongs to another file, that file stays open.
         """
         try:
             connection = socket.socket(fileno=descriptor)
@@ -168,7 +168,7 @@ class Door:
             self._lock = None
 
     def _own_name(self, connection: socket.socket) -> object:
-        """What a connection's own end must be called to be one to this address."""
+        """The name that the daemon's end of a connection has if it is one to this address."""
         if self._file is not None:
             return str(self._file)
         name = connection.getsockname()
@@ -177,7 +177,7 @@ class Door:
         return name if name[1] == self._listener.getsockname()[1] else None
 
     def _monitor(self) -> zmq.Socket[bytes]:
-        """Where libzmq reports. Without a limit: it would wait for us with everybody's traffic."""
+        """Where libzmq reports. It has no limit: else libzmq would wait for us, and all traffic with it."""
         context: zmq.Context[zmq.Socket[bytes]] = self._socket.context
         name = f"inproc://door-{id(self)}"
         self._socket.monitor(name, _EVENTS)
@@ -188,13 +188,13 @@ class Door:
 
 
 def _file_of(address: str) -> Path | None:
-    """The file of an `ipc://` address; None of any other, and of Linux's abstract ones, which need no guarding."""
+    """The file of an `ipc://` address. None for any other, and for Linux's abstract ones, which need no guard."""
     path = address.removeprefix("ipc://")
     return None if path == address or path.startswith("@") else Path(path)
 
 
 def _lock(file: Path, address: str, key: str) -> int:
-    """Takes an `ipc://` address for this process: libzmq would silently take it over from another daemon."""
+    """Takes an `ipc://` address for this process. libzmq alone would silently take it away from another daemon."""
     if len(os.fsencode(file)) > zmq.IPC_PATH_MAX_LEN:
         raise ConfigError(f"{key}: {address} cannot be bound: the path has more than {zmq.IPC_PATH_MAX_LEN} bytes")
     try:
@@ -206,6 +206,6 @@ def _lock(file: Path, address: str, key: str) -> int:
     except OSError as exc:
         os.close(lock)
         raise ConfigError(f"{key}: {address} cannot be bound: another daemon answers there") from exc
-    with contextlib.suppress(OSError):  # of a daemon that was killed while its door was shut
+    with contextlib.suppress(OSError):  # left by a daemon that was killed while its door was shut
         os.unlink(f"{file}{_SHUT_SUFFIX}")
     return lock

@@ -19,10 +19,10 @@ def raise_limit() -> None:
 
 
 class OpenFiles:
-    """Divides the files between clients' connections and all else.
+    """Divides the files between connections of clients and all else.
 
     Attributes:
-        backlog: how many connections may come in before we see that there are too many.
+        backlog: how many connections may come in before the daemon sees that there are too many.
     """
 
     def __init__(self) -> None:
@@ -33,13 +33,15 @@ class OpenFiles:
         self.look(0)
 
     def look(self, connections: int) -> None:
-        """Counts what is open and no connection of a client."""
-        with contextlib.suppress(OSError):  # none left to look with, or no /proc: the last count stands
+        """Counts what is open and is not a connection of a client."""
+        with contextlib.suppress(OSError):  # no file left to look with, or no /proc: the last count stays
             self._ours = max(0, len(os.listdir("/proc/self/fd")) - connections)
 
     @property
     def connections_at_most(self) -> int:
-        """So many clients are let in. As many files again stay free twice over, for who comes before we see it:
-        where no file is left at all, libzmq 4.3.5 ends its whole process at the next `ipc://` client.
+        """How many clients are let in: a third of the files that are left.
+
+        The rest stays free for those who come before the daemon has seen that it is full. If no file is left at all,
+        libzmq 4.3.5 ends its whole process at the next `ipc://` client.
         """
         return max(8, min(_MOST, (self._limit - self._ours - _SPARE) // 3))

@@ -1,4 +1,4 @@
-"""`Peers`: by which connection a key's owner is there, so that it can be ended when the key is removed."""
+"""`Peers`: the connections of each key, so that they can be ended when the key is removed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Peer(NamedTuple):
     """Who is at the other end of a connection.
 
     Attributes:
-        client: its routing id; empty of one that only hears events.
+        client: its routing id; empty if it only hears events.
     """
 
     key: str
@@ -17,19 +17,19 @@ class Peer(NamedTuple):
 
 
 class Peers:
-    """Peers by their connection's file descriptor, as far as they have said anything."""
+    """Peers by the file descriptor of their connection, once they have sent anything."""
 
     def __init__(self) -> None:
         self._peers: dict[int, Peer] = {}
 
     def note(self, descriptor: int, peer: Peer) -> None:
-        """Somebody said something."""
+        """Notes who is at the other end of a connection."""
         self._peers[descriptor] = peer
 
     def forget(self, descriptor: int) -> None:
-        """A connection has ended."""
+        """Forgets a connection that has ended."""
         self._peers.pop(descriptor, None)
 
     def of(self, key: str) -> list[tuple[int, Peer]]:
-        """The connections of a key's owner."""
+        """The connections of a key."""
         return [(descriptor, peer) for descriptor, peer in self._peers.items() if peer.key == key]

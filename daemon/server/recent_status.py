@@ -1,4 +1,4 @@
-"""`RecentStatus`: how the daemon is, asked of it once for all who ask at the same time."""
+"""`RecentStatus`: the daemon's status, made once for all who ask at the same time."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _HOLDS_SECONDS = 0.05
 
 
 class RecentStatus:
-    """A status that holds for a moment, so that two thousand who ask cost hardly more than one.
+    """Holds a status for a moment, so that two thousand who ask cost hardly more than one.
 
     Args:
-        status: makes one.
+        make: makes one, for a request id.
     """
 
-    def __init__(self, status: Callable[[str], StatusReply]) -> None:
-        self._status = status
+    def __init__(self, make: Callable[[str], StatusReply]) -> None:
+        self._make = make
         self._newest: StatusReply | None = None
         self._made_at = 0.0
 
     def __call__(self, request_id: str) -> StatusReply:
         """The status, for the one who asks."""
         if self._newest is None or time.monotonic() - self._made_at > _HOLDS_SECONDS:
-            self._newest = self._status(request_id)
+            self._newest = self._make(request_id)
             self._made_at = time.monotonic()
         return msgspec.structs.replace(self._newest, request_id=request_id)
 
-    def changed(self) -> None:
-        """Something was just done at a client's wish: the next status shows it."""
+    def expire(self) -> None:
+        """Something was just done for a client: the next status is made again and shows it."""
         self._newest = None

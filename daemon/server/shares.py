@@ -8,10 +8,10 @@ from ..errors import Busy, QuestionRefused
 
 
 class Shares:
-    """The answers under way, by client. Those who have one key are one client, by however many connections they ask.
+    """The answers under way, by client. All connections with the same key are one client.
 
-    So that no client can take all the places: alone, it may have half of them; the more others have answers under
-    way, the fewer, at least one. So a place is left for the next who comes, unless there are more clients than places.
+    No client can take all places. Alone it may have half of them; the more others have answers under way, the fewer,
+    but always one. So a place is left for the next client, unless there are more clients than places.
 
     Args:
         places: answers at once, for all clients together.
@@ -26,11 +26,11 @@ class Shares:
         return sum(map(len, self._running.values()))
 
     def check(self, client: bytes, request_id: str, key: str = "") -> None:
-        """Whether a client may have one more.
+        """Checks that a client may have one more answer.
 
         Raises:
             Busy: all places are taken, or all that the client may have.
-            QuestionRefused: it has one of this id already.
+            QuestionRefused: it already has one of this id.
         """
         if self.has(client, request_id):
             raise QuestionRefused(f"request {request_id} is being answered already")
@@ -46,22 +46,22 @@ class Shares:
             )
 
     def add(self, client: bytes, request_id: str, key: str = "") -> None:
-        """An answer runs."""
+        """Notes that an answer is under way."""
         self._owners[client] = key
         self._running.setdefault(client, set()).add(request_id)
 
     def has(self, client: bytes, request_id: str) -> bool:
-        """Whether it still runs."""
+        """Whether an answer is still under way."""
         return request_id in self._running.get(client, ())
 
     def end(self, client: bytes, request_id: str) -> None:
-        """It has ended."""
+        """Notes that an answer has ended."""
         mine = self._running.get(client, set())
         mine.discard(request_id)
         if not mine:
             self.end_all(client)
 
     def end_all(self, client: bytes) -> set[str]:
-        """Ends what a client has. Returns the ids."""
+        """Notes that all answers of a client have ended. Returns their ids."""
         self._owners.pop(client, None)
         return self._running.pop(client, set())

@@ -1,4 +1,4 @@
-"""`Zap`: tells libzmq which clients' keys are let in (ZeroMQ's RFC 27). Each message then carries its sender's key."""
+"""`Zap`: tells libzmq which keys are let in (ZeroMQ's RFC 27). Each message then carries the key of its sender."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _ENDPOINT = "inproc://zeromq.zap.01"
 
 
 class Zap:
-    """Answers libzmq's questions. Belongs to the server's thread, so that it lives and dies with it.
+    """Answers libzmq's questions. Belongs to the server's thread, and lives as long as that.
 
-    Has to be there before a socket that asks is bound.
+    Has to be there before a socket that it guards is bound.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keys: KeyRing) -> None:
@@ -24,14 +24,14 @@ class Zap:
         self.socket.bind(_ENDPOINT)
 
     def guard(self, socket: zmq.Socket[bytes]) -> None:
-        """Lets only keys that are known reach a socket."""
+        """Lets only known keys reach a socket."""
         socket.curve_secretkey, socket.curve_publickey = self._keys.secret, self._keys.public
         socket.curve_server = True
         socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
     def answer(self) -> None:
-        """Answers all that libzmq asks now."""
+        """Answers everything that libzmq asks now."""
         while True:
             try:
                 frames = self.socket.recv_multipart(zmq.NOBLOCK)
@@ -46,12 +46,12 @@ class Zap:
             self.socket.send_multipart([asker, b"", version, request_id, *verdict, b""])
 
     def close(self) -> None:
-        """Asks no more."""
+        """Answers no more."""
         self.socket.close()
 
 
 def key_of(frame: zmq.Frame) -> str:
-    """The public key by which a message's sender was let in; empty without keys."""
+    """The public key of a message's sender; empty if the daemon has no keys."""
     try:
         return str(frame.get("User-Id"))
     except zmq.ZMQError:

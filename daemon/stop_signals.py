@@ -1,4 +1,4 @@
-"""`Stopping`: whether the daemon was told to stop, and a way to end at once while it has nothing to finish."""
+"""`StopSignals`: whether a signal told the daemon to stop, and a way to end at once while it has nothing to finish."""
 
 from __future__ import annotations
 
@@ -13,31 +13,34 @@ from contextlib import contextmanager
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Stopping:
-    """Listens to the signals that stop a daemon. One a process, made on its main thread.
+class StopSignals:
+    """Listens to the signals that stop a daemon. One for each process, made on its main thread.
 
-    Python would hear of a signal only when a library that loads or downloads comes back. So the kernel's message is
-    read by a thread of its own.
+    While a library loads or downloads, Python itself would hear of a signal only afterwards. So a thread of its own
+    reads the kernel's message.
+
+    Attributes:
+        came: set by the first signal.
     """
 
     def __init__(self) -> None:
-        self.told = threading.Event()
+        self.came = threading.Event()
         self._close: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._read, self._written = socket.socketpair()
         self._written.setblocking(False)
         signal.set_wakeup_fd(self._written.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-                signal.signal(number, lambda *_: self.told.set())
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup has it ignored
+                signal.signal(number, lambda *_: self.came.set())
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
 
     @contextmanager
-    def at_once(self, close: Callable[[], None]) -> Iterator[None]:
-        """While it lasts, a signal, or one that came before, ends the process, after `close`."""
+    def end_at_once(self, close: Callable[[], None]) -> Iterator[None]:
+        """Inside of it a signal, or one that came before, calls `close` and ends the process."""
         with self._lock:
             self._close = close
-        if self.told.is_set():
+        if self.came.is_set():
             self._end()
         try:
             yield
@@ -47,7 +50,7 @@ class Stopping:
 
     def _listen(self) -> None:
         while self._read.recv(1):
-            self.told.set()
+            self.came.set()
             self._end()
 
     def _end(self) -> None:

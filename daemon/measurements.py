@@ -1,4 +1,4 @@
-"""`Figures`: numbers for the status that take long to find, measured on a thread of their own."""
+"""`Measurements`: figures for the status that take long to find, measured on a thread of their own."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ from .log import get_logger
 from .supervised import SupervisedThread
 
 _EVERY_SECONDS = 1.0
-_log = get_logger("figures")
+_log = get_logger("measurements")
 
 
-class Measured(NamedTuple):
-    """What was measured last."""
+class Measurement(NamedTuple):
+    """What one measurement found."""
 
     store: StoreStats
     process_bytes: int
 
 
-class Figures:
-    """Measures about once a second. Where a figure cannot be had, say because no file can be opened, the last stays."""
+class Measurements:
+    """Measures about once a second. If a figure cannot be had, say because no file can be opened, the last one stays.
+
+    Attributes:
+        newest: from any thread.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._stopping = threading.Event()
-        self._thread = SupervisedThread("figures", self._run)
-        self.newest = Measured(StoreStats(0, 0, 0, 0, ""), 0)
+        self._thread = SupervisedThread("measurements", self._run)
+        self.newest = Measurement(StoreStats(0, 0, 0, 0, ""), 0)
         self._measure()
 
     @property
@@ -58,4 +62,4 @@ class Figures:
             process_bytes = psutil.Process().memory_info().rss
         except (OSError, psutil.Error, StorageError) as exc:
             _log.debug("not measured", error=str(exc))
-        self.newest = Measured(store, process_bytes)
+        self.newest = Measurement(store, process_bytes)
