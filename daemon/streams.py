@@ -74,7 +74,7 @@ class Streams:
             stream.name if stream.watched else f"{stream.name} (not watched)" for _, stream in sorted(self._all.items())
         )
         if name is None:
-            return StreamUnknown(f"say which stream; there are: {there or 'none'}")
+            return StreamUnknown(f"name the stream that you mean; there are: {there or 'none'}")
         if name in self._all:
             return StreamUnknown(f"stream {name} is not watched")
         return StreamUnknown(f"no stream {name}; there are: {there or 'none'}")

@@ -143,7 +143,7 @@ def test_sources_that_cannot_be_read_say_why_and_mask_the_password(daemon: Daemo
         ("why? " * 5000, "yard", "question", "the question has 25000 characters; at most 4096"),
         ("was it open at 27:00?", "yard", "question", "27:00 is not a time of day"),
         ("who is there?", "garden", "stream_unknown", "no stream garden; there are: corrupt, empty, refused, yard"),
-        ("who is there?", None, "stream_unknown", "say which stream; there are: corrupt, empty, refused, yard"),
+        ("who is there?", None, "stream_unknown", "name the stream that you mean; there are: corrupt, empty"),
     ],
 )
 def test_a_question_that_cannot_be_answered_says_why(
