@@ -59,6 +59,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return programs
 
 
+@pytest.mark.slow
 def test_it_installs_without_torch_and_asks_a_real_daemon(client: Path, tmp_path: Path) -> None:
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
@@ -73,6 +74,7 @@ def test_it_installs_without_torch_and_asks_a_real_daemon(client: Path, tmp_path
     assert list((tmp_path / "longwatch-evidence").glob("yard-*.jpg"))
 
 
+@pytest.mark.slow
 def test_a_command_that_needs_the_daemon_says_what_to_install(client: Path, tmp_path: Path) -> None:
     for command in (["serve", "x.toml"], ["validate", "x.toml"], ["demo"]):
         done = subprocess.run(
