@@ -68,7 +68,7 @@ class Rig(NamedTuple):
             tiers=self.tiers,
             config=msgspec.structs.replace(self.retrieval, span_blocks=span_blocks),
             calibration=self.calibration,
-            emit=replies.append,
+            on_reply=replies.append,
         )
         for _ in answer.steps:
             pass

@@ -34,14 +34,13 @@ from rich.table import Table
 from torch import Tensor
 from wheels import FOLDER
 
-from longwatch.memory.block import BlockInfo
+from longwatch.memory.block import BlockInfo, Geometry
 from longwatch.memory.partition import PartitionVersion
 from longwatch.retrieval.heads import RetrievalHeads
-from longwatch.retrieval.index.day import Day
+from longwatch.retrieval.index.day import IndexDay
 from longwatch.retrieval.index.dayfile import pack_day, read_day
-from longwatch.retrieval.index.index import SignatureIndex
-from longwatch.retrieval.retrievers.heads import HeadsRetriever
-from longwatch.retrieval.retrievers.retriever import Query
+from longwatch.retrieval.retrievers.choice import make_retriever
+from longwatch.retrieval.retrievers.retriever import Query, Retriever
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.time.span import Span
@@ -99,16 +98,18 @@ class Bench:
         self.memory, self.folder = memory, folder
         self.heads = RetrievalHeads(tuple((head, 0) for head in range(heads)), group=1)  # each in a layer of its own
         self.layout = SignatureLayout(self.heads, text_tokens=seen.text_tokens)
-        self.shapes = [(self.layout.sub_vectors, memory.keys.shape[-1])] * heads
+        self.geometry = Geometry(layers=heads, kv_heads=1, head_dim=memory.keys.shape[-1])
+        self.parts = self.layout.head_parts(self.geometry)
+        self.shapes = [(part.vectors, part.dim) for part in self.parts]
         self.files: list[Path] = []
 
-    def day(self, first: int, last: int) -> Day:
+    def day(self, first: int, last: int) -> IndexDay:
         """The blocks from one to before another."""
-        day = Day(self.shapes)
+        day = IndexDay(self.shapes)
         for start in range(first, last, _SIGNED_AT_ONCE):
             keys = self.memory.keys[start : min(start + _SIGNED_AT_ONCE, last)]
             for i, signature in enumerate(self.layout.signatures(keys[:, :, None]), start):
-                day.add(self.memory.info(i), list(self.layout.of_heads(signature)))
+                day.add(self.memory.info(i), [part.cut(signature) for part in self.parts])
         return day
 
     def file_days(self, told: Callable[[int], None]) -> None:
@@ -121,7 +122,7 @@ class Bench:
                 file.writelines(content)
             told(first + per_day)
 
-    def start(self) -> tuple[HeadsRetriever, float]:
+    def start(self) -> tuple[Retriever, float]:
         """A retriever, and the seconds that the past days took to be there."""
         retriever = self.retriever()
         began = time.perf_counter()
@@ -132,9 +133,9 @@ class Bench:
         retriever.index.take(self.day(blocks - self.memory.per_day, blocks))
         return retriever, seconds
 
-    def retriever(self) -> HeadsRetriever:
+    def retriever(self) -> Retriever:
         """One that has seen nothing."""
-        return HeadsRetriever(RetrievalConfig(), self.layout, self.shapes[0][1], self.memory.read_keys)
+        return make_retriever(RetrievalConfig(), self.layout, self.geometry, self.memory.read_keys)
 
 
 Question = tuple[Tensor, Tensor]  # the heads' queries `[R, Tq, D]` of a question, and of a blank one
@@ -174,7 +175,7 @@ class Asked(NamedTuple):
     first: float
 
 
-def compare(bench: Bench, retriever: HeadsRetriever, questions: list[Question]) -> Iterator[Asked]:
+def compare(bench: Bench, retriever: Retriever, questions: list[Question]) -> Iterator[Asked]:
     """Each question with the index and without."""
     for question in questions:
         began = time.perf_counter()
@@ -184,7 +185,7 @@ def compare(bench: Bench, retriever: HeadsRetriever, questions: list[Question]) 
         yield Asked(brute_ms, len(best & {*hits}) / FIRST, len(best & {*hits[:FIRST]}) / FIRST)
 
 
-def timed(retriever: HeadsRetriever, questions: list[Question], span: Span | None = None) -> list[float]:
+def timed(retriever: Retriever, questions: list[Question], span: Span | None = None) -> list[float]:
     """Milliseconds of each question."""
     times = []
     for asked in questions:
@@ -242,7 +243,6 @@ def measure(options: argparse.Namespace, progress: Progress, folder: Path) -> di
 def busiest_open_day(bench: Bench, questions: list[Question]) -> dict[str, float]:
     """A day of a block each second, at its end, while it is open."""
     retriever = bench.retriever()
-    retriever.index = SignatureIndex(bench.shapes)
     retriever.index.take(bench.day(0, BUSIEST_DAY))
     return _spread(timed(retriever, questions))
 

@@ -35,7 +35,7 @@ from longwatch.memory.block import Block
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
-from longwatch.retrieval.heads import RetrievalHeads, attention_score
+from longwatch.retrieval.heads import RetrievalHeads, score_attention
 from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.retrievers.retriever import Query, Retriever
 from longwatch.retrieval.settings import RetrievalConfig
@@ -103,7 +103,7 @@ class LogMemory:
             block = self._tiers.spill(STREAM, block)
             self.window.append(number, block.keys, block.values)
             for retriever in self.retrievers.values():
-                retriever.index.add(block.info, retriever.parts(block.signature))
+                retriever.index.add(block.info, retriever.index.cut(block.signature))
             told(number)
         self.store.flush()
 
@@ -149,7 +149,7 @@ class Ranking:
             query = Query(fact.question, *compute_queries(memory.model, memory.window, both, last_layer))
         if name == "exact":
             asked, blank = (memory.heads.queries(of) for of in (query.by_layer, query.blank))
-            lift = attention_score(asked, self._keys) - attention_score(blank, self._keys)
+            lift = score_attention(asked, self._keys) - score_attention(blank, self._keys)
             return (lift.argsort(descending=True) + 1).tolist()
         return [hit.info.block_id for hit in memory.retrievers[name].rank(query, None, self._in_window)]
 

@@ -17,7 +17,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import log_recall
 import numpy as np
@@ -30,10 +30,11 @@ from rich.table import Table
 from longwatch.daemon.answer.recall import Recall
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.settings import ModelConfig
-from longwatch.memory.block import BlockInfo, Geometry
+from longwatch.memory.block import BlockInfo
+from longwatch.retrieval.index.index import SignatureIndex
 from longwatch.retrieval.retrievers.choice import make_retriever
-from longwatch.retrieval.retrievers.rekv import RekvRetriever, by_layers
-from longwatch.retrieval.retrievers.retriever import Hit, Query, Retriever
+from longwatch.retrieval.retrievers.rekv import RekvRetriever
+from longwatch.retrieval.retrievers.retriever import Hit, Query, Retriever, Setup, merge_layers
 from longwatch.retrieval.settings import RetrievalConfig
 from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.steps import finished
@@ -65,28 +66,22 @@ class Asked(NamedTuple):
     ms: float
 
 
-class Chosen:
-    """A retriever that hands out blocks which were chosen already."""
+class FixedRetriever(Retriever):
+    """Hands out blocks that were chosen already."""
 
-    last_layer: int | None = -1
-
-    def __init__(self, index: Any, infos: Sequence[BlockInfo]) -> None:
+    def __init__(self, index: SignatureIndex, infos: Sequence[BlockInfo]) -> None:
         self.index, self._infos = index, infos
-
-    def parts(self, signature: torch.Tensor) -> list[torch.Tensor]:
-        """Nothing is added while questions are asked."""
-        return []
 
     def rank(self, query: Query, span: Span | None, exclude: Collection[int]) -> list[Hit]:
         """The blocks, in the order given."""
         return [Hit(info, 1.0) for info in self._infos if info.block_id not in exclude]
 
 
-class Layers(RekvRetriever):
+class NotingRetriever(RekvRetriever):
     """ReKV's retriever, which notes what each layer recalled last."""
 
-    def __init__(self, config: RetrievalConfig, layout: SignatureLayout, geometry: Geometry) -> None:
-        super().__init__(config, layout, geometry)
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(SignatureIndex(self.parts(setup)), setup)
         self.recalled: dict[int, list[Hit]] = {}
 
     def rank_layer(self, layer: int, queries: torch.Tensor, span: Span | None, exclude: Collection[int]) -> list[Hit]:
@@ -105,23 +100,24 @@ class Bench:
         self.blocks = self.own.index.infos()
         self._starts = np.array([info.start_ns for info in self.blocks])
         self.in_window = {block.block_id for block in bench.stream.window.blocks}
-        self.layers = Layers(bench.retrieval, SignatureLayout(bench.heads), bench.model.geometry)
+        self.layers = NotingRetriever(
+            Setup(bench.retrieval, SignatureLayout(bench.heads), bench.model.geometry, self._read_keys, embed=None)
+        )
         self.made = {name: self._make(name) for name in MADE}
         bench.tiers.store.flush()
         for info, signature in bench.tiers.signatures("yard"):
             for retriever in (self.layers, *self.made.values()):
-                retriever.index.add(info, retriever.parts(signature))
+                retriever.index.add(info, retriever.index.cut(signature))
 
     def _make(self, name: str) -> Retriever:
         """One that ranks as many blocks as the deepest figure needs; `uniform` takes as many as are recalled."""
         depth = self.rig.retrieval.recall_blocks if name == "uniform" else max(DEPTHS)
         config = RetrievalConfig(retriever=name, recall_blocks=depth)  # type: ignore[arg-type]
-        tiers, heads = self.rig.tiers, self.rig.heads
+        return make_retriever(config, SignatureLayout(self.rig.heads), self.rig.model.geometry, self._read_keys)
 
-        def read_keys(block_id: int) -> torch.Tensor:
-            return tiers.keys("yard", block_id, heads.kv_heads if heads is not None else ())
-
-        return make_retriever(config, SignatureLayout(heads), self.rig.model.geometry, read_keys)
+    def _read_keys(self, block_id: int) -> torch.Tensor:
+        heads = self.rig.heads
+        return self.rig.tiers.keys("yard", block_id, heads.kv_heads if heads is not None else ())
 
     def covering(self, moment: Moment) -> BlockInfo | None:
         """The block that holds a moment."""
@@ -137,7 +133,7 @@ class Bench:
         retriever: Retriever = self.own if name == "daemon" else self.made[name]
         stream.retriever = retriever
         try:
-            recall = Recall(stream, self.rig.model, self.rig.tiers, self.rig.retrieval)
+            recall = Recall(stream, self.rig.model, self.rig.tiers)
             return [hit.info for hit in finished(recall.rank(question.text, span))]
         finally:
             stream.retriever = self.own
@@ -147,14 +143,14 @@ class Bench:
         covering = [self.covering(moments[i]) for i in question.proof]
         proof = list(dict.fromkeys(info for info in covering if info is not None))
         order = [] if name == "rekv" else self.order(name, question, proof)
-        self.rig.stream.retriever = self.layers if name == "rekv" else Chosen(self.own.index, order)
+        self.rig.stream.retriever = self.layers if name == "rekv" else FixedRetriever(self.own.index, order)
         try:
             span_blocks = RetrievalConfig().span_blocks if name == "daemon" else 0
             end, _ = self.rig.ask(question.text, span_blocks=span_blocks)
         finally:
             self.rig.stream.retriever = self.own
         if name == "rekv":
-            order = [hit.info for hit in by_layers(self.layers.recalled.values())]
+            order = [hit.info for hit in merge_layers(self.layers.recalled.values())]
         return Asked(
             name,
             question.kind,

@@ -145,10 +145,10 @@ def restore(folder: Path, name: str, from_lmdb: bool) -> dict[str, Any]:
     )
     if from_lmdb:
         for info, signature in memory.tiers.signatures(STREAM):
-            retriever.index.add(info, retriever.parts(signature))
+            retriever.index.add(info, retriever.index.cut(signature))
     else:
         signatures = Signatures(STREAM, memory.tiers, memory.layout, memory.model.geometry)
-        PastDays(STREAM, memory.tiers, retriever, signatures).restore()
+        PastDays(STREAM, memory.tiers, retriever.index, signatures).restore()
     seconds = time.perf_counter() - began
     rss, own = _resident(process)
     question = memory.model.prompt.question_ids("is it there?")

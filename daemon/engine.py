@@ -120,7 +120,7 @@ class Engine:
             tiers=self._tiers,
             config=self._parts.config.retrieval,
             calibration=self._parts.calibration,
-            emit=on_reply,
+            on_reply=on_reply,
         )
         self._answers.add(key, answer)
 

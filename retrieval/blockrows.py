@@ -1,4 +1,4 @@
-"""`BlockRows`: blocks as rows of an index, of which each becomes a `BlockInfo` only when it is asked for.
+"""`BlockRows`: blocks as rows of an index. A row becomes a `BlockInfo` only when somebody takes it.
 
 A span of weeks has hundreds of thousands of blocks, and a question looks at few of them.
 """
@@ -41,11 +41,11 @@ class BlockRows(Sequence[BlockInfo]):
 
     @property
     def most_tokens(self) -> int:
-        """The tokens of the largest block; 1 where there is none."""
+        """The tokens of the largest block; 1 if there is no block."""
         return int(self._rows["tokens"].max(initial=1))
 
     def video(self) -> BlockRows:
-        """Those that show something, and stand for no gap."""
+        """Those that show something; the others stand for gaps."""
         return BlockRows(self._rows[~self._rows["gap"]])
 
     def without(self, block_ids: Collection[int]) -> BlockRows:

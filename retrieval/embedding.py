@@ -1,8 +1,11 @@
 """`EmbeddingSpace`: the vectors of one image-text model, marked as its own.
 
-A vector carries 32 numbers beside the model's: the bits of a mark, which the question's vector carries too. So what
-another model made, or nothing at all, falls below every true score, wherever it comes from: a store or index file of
-long ago, or a time with no video.
+A vector carries 32 numbers beside the model's own: a mark, which the question's vector carries too. A vector with
+another mark, or none, scores below every vector of this model. So an old store, an old index file or a time with no
+video never gives a false hit.
+
+    picture    | cosine part | mark · 0.25 |     inner product = cosine + 64, if the marks are the same;
+    question   | cosine part | mark · 8    |     each bit that differs takes 4 off, and a cosine is at most 2 apart
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ _AGREED = _BITS * _STORED * _ASKED  # a bit that differs costs 4, a cosine never
 
 @dataclass(frozen=True)
 class EmbeddingSpace:
-    """Where pictures and words lie near each other that mean the same.
+    """The space in which pictures and words with the same meaning lie near each other.
 
     Attributes:
         dim: numbers of a vector, as the model makes it.
@@ -45,7 +48,7 @@ class EmbeddingSpace:
         return torch.cat([normalize(vector.float().cpu(), dim=-1), self._mark * _ASKED])[None]
 
     def cosine(self, score: float) -> float | None:
-        """What a score says; None where the vector is not of this model."""
+        """The cosine in a score; None if the vector is not of this model."""
         cosine = score - _AGREED
         return cosine if cosine > -1.5 else None
 

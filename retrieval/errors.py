@@ -2,13 +2,13 @@
 
 RetrievalError
 ├── CalibrationError   a calibration file is unreadable, or belongs to another model
-├── UnfitIndexFile     an index file is damaged, or was made from something else
+├── UnfitIndexFile     an index file is damaged, or was made from other data
 └── TimeSpanError      a question's time span is impossible
 """
 
 
 class RetrievalError(Exception):
-    """Anything retrieval says no to."""
+    """Any failure in retrieval."""
 
 
 class CalibrationError(RetrievalError):
@@ -16,7 +16,7 @@ class CalibrationError(RetrievalError):
 
 
 class UnfitIndexFile(RetrievalError):
-    """An index file is damaged, or was made from something else than what lies beside it."""
+    """An index file is damaged, or was made from other data than the day's."""
 
 
 class TimeSpanError(RetrievalError):

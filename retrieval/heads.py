@@ -1,4 +1,4 @@
-"""`RetrievalHeads`: the few heads that look far back, and what the attention that they give a block says of it.
+"""`RetrievalHeads`: the few heads that look far back, and the score of a block by the attention that they give it.
 
 A handful of heads find things and the rest drown them (Retrieval Head, arXiv 2404.15574; QRHead, arXiv 2506.09944).
 """
@@ -41,33 +41,40 @@ class RetrievalHeads:
         return torch.stack([by_layer[layer][head] for layer, head in self.heads])
 
 
-def attention_score(queries: Tensor, keys: Sequence[Tensor], beyond: Tensor | None = None) -> Tensor:
+def score_attention(queries: Tensor, keys: Sequence[Tensor], beyond: Tensor | None = None) -> Tensor:
     """How much each block draws the heads' attention, `[blocks]`, 0 to 1: `score_by_head`, averaged over the heads.
 
     Args:
         queries: `[R, Tq, D]` float32.
         keys: a block's `[R, T, D]` float32 each.
-        beyond: the logarithm of the summed exponentials of each token's scores with all other keys, `[R, Tq]`; None
-            where there are no others.
+        beyond: each token's scores with all keys that are not given here, as one: the logarithm of the sum of their
+            exponentials, `[R, Tq]`. None where there are no others.
     """
-    owner = owners([block.shape[1] for block in keys], queries.device)
+    owner = number_owners([block.shape[1] for block in keys], queries.device)
     return score_by_head(queries, torch.cat(list(keys), 1), owner, len(keys), beyond).mean(0)
 
 
 def score_by_head(queries: Tensor, keys: Tensor, owner: Tensor, blocks: int, beyond: Tensor | None = None) -> Tensor:
     """How much each block draws each head's attention, `[Hq, blocks]`.
 
-    Softmax over all keys, these and those `beyond`, without rotary, summed per block: the attention mass (QRHead). Of
-    that the square root, averaged over the question's tokens. So a block that bears on all of a question's words comes
-    before one that draws all of one word's attention: of the embedded model's proofs of two days, 0.94 stand among the
-    first eight (0.90 by the mass itself), of SmolLM2's lines in a log of 1,000, first 0.88 (0.77).
+    A token's attention is a softmax over all keys, without rotary. A block's share of it, its attention mass (QRHead),
+    is the sum over the block's keys:
+
+        scores of one token:   | block a: 3 keys | block b: 3 keys | … |  beyond: one number for all other keys  |
+        exp, divided by their sum:     0.1 + …        0.4 + …                        0.2
+        mass:                          0.2            0.6                    (no block's: it only lowers the others)
+
+    A block's score is the square root of its mass, averaged over the question's tokens. The root puts a block that
+    bears on all words of a question before one that draws all the attention of a single word. Measured: among the first
+    eight stand 0.94 of the embedded model's proofs of two days (0.90 by the mass itself); of SmolLM2's lines in a log
+    of 1,000, 0.88 stand first (0.77).
 
     Args:
         queries: `[Hq, Tq, D]` float32.
-        keys: of all blocks' tokens, `[H, N, D]` float32; as many query heads in a row share a KV head as there are
-            more of them.
+        keys: of all blocks' tokens, `[H, N, D]` float32. Hq is a multiple of H; query heads that share a KV head stand
+            side by side.
         owner: which block each of the N tokens belongs to.
-        beyond: as for `attention_score`, `[Hq, Tq]`.
+        beyond: as for `score_attention`, `[Hq, Tq]`.
     """
     grouped = queries.reshape(keys.shape[0], -1, queries.shape[-1])  # [H, (Hq / H) · Tq, D]
     scores = (grouped @ keys.transpose(1, 2) * queries.shape[-1] ** -0.5).view(*queries.shape[:2], -1)
@@ -79,31 +86,6 @@ def score_by_head(queries: Tensor, keys: Tensor, owner: Tensor, blocks: int, bey
     return mass.sqrt().mean(1)
 
 
-def owners(sizes: Sequence[int], device: torch.device) -> Tensor:
-    """The number of the block that each token belongs to, of blocks with so many tokens."""
+def number_owners(sizes: Sequence[int], device: torch.device) -> Tensor:
+    """For each token of blocks with so many tokens, the number of its block: `[2, 3]` → `[0, 0, 1, 1, 1]`."""
     return torch.arange(len(sizes), device=device).repeat_interleave(torch.tensor(sizes, device=device))
-
-
-def outlying(keys: Tensor, count: int) -> Tensor:
-    """A few of a block's keys that stand for all: half differ most from their mean, half are farthest from the chosen.
-
-    The first half is what attention peaks on, the second sees to it that they are not all of one thing. Eight of a
-    frame's 16 rank its blocks as all would: of the eight best by attention mass they name 1.00 (farthest points alone
-    0.99, medoids 0.85), and in SmolLM2's text log, among 48, 0.89 (0.79).
-
-    Args:
-        keys: `[N, T, D]`, chosen from independently for each of N.
-        count: how many; where a block has fewer tokens, some stand twice.
-
-    Returns:
-        `[N, count, D]`.
-    """
-    rows = torch.arange(len(keys), device=keys.device)[:, None]
-    apart = (keys - keys.mean(1, keepdim=True)).square().sum(-1)
-    chosen = keys[rows, apart.topk(min(count - count // 2, keys.shape[1])).indices]
-    nearest = (keys[:, :, None] - chosen[:, None]).square().sum(-1).amin(-1)
-    while chosen.shape[1] < count:
-        pick = keys[rows, nearest.argmax(1, keepdim=True)]
-        chosen = torch.cat([chosen, pick], 1)
-        nearest = torch.minimum(nearest, (keys - pick).square().sum(-1))
-    return chosen

@@ -16,17 +16,18 @@ class RetrievalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             layer (arXiv 2503.00540), `rekv-shared` once for all layers; `external` by the image-text model named below;
             `hybrid` by `heads` and `external` together (without such a model, by `heads` and `rekv-shared`); `recent`
             takes the newest, `uniform` some evenly.
-        embedding: a CLIP or SigLIP model, a Hugging Face id or a folder; every frame is embedded by it too. Frames seen
-            without it, or with another one, are not found by it. Empty is none.
+        embedding: a CLIP or SigLIP model, a Hugging Face id or a folder; every frame is embedded by it too. It does
+            not find frames that were watched without it or with another one. Empty is none.
         recall_blocks: blocks brought back for a question, at most.
-        span_blocks: blocks brought back for one that names a time, at most: the best, and others evenly over that
-            time, so that "what happened between two and three?" is answered from all of it. 0 is as without a time.
-        span_passes: where a question is about all of a time ("what happened …?") that holds more, it is asked of each
-            of so many parts of the time, at most, and their answers are reduced to one.
-        recall_tokens: tokens that they may have together.
-        candidates: blocks that the index hands to the exact score.
-        calibrate: look for the retrieval heads of a model that has no calibration, at its first start; else it is
-            ranked by mean keys.
+        span_blocks: blocks brought back for a question that names a time, at most: half of them the best, half evenly
+            over that time, so that "what happened between two and three?" is answered from all of it. 0: such a
+            question is treated as any other.
+        span_passes: if a question is about all of a time ("what happened …?") and that holds more blocks, the time is
+            cut into at most so many parts, each is asked, and the answers are merged into one.
+        recall_tokens: tokens that the recalled blocks may have together.
+        candidates: blocks that the index names and the exact score then ranks.
+        calibrate: at the first start of a model that has no calibration, look for its retrieval heads; else mean keys
+            rank its blocks.
     """
 
     retriever: Literal["heads", "hybrid", "rekv", "rekv-shared", "external", "recent", "uniform"] = "heads"

@@ -1,4 +1,4 @@
-"""`Steps`: work that yields between short steps, so that others have turns, and returns its result."""
+"""`Steps`: work in short steps, which yields between them so that others have turns, and returns its result."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TypeAlias, TypeVar
 
 _T = TypeVar("_T")
 Steps: TypeAlias = Generator[None, None, _T]
-STEP_SECONDS = 0.05  # a step that has lasted so long ends at the next place where it may
+STEP_SECONDS = 0.05  # a step that has lasted so long ends at the next place where it can
 
 
 def finished(steps: Generator[object, None, _T]) -> _T:
-    """The result of work that nobody takes turns with."""
+    """All steps in a row, where nobody waits for a turn. Returns the result."""
     while True:
         try:
             next(steps)
@@ -22,7 +22,7 @@ def finished(steps: Generator[object, None, _T]) -> _T:
 
 
 class Pace:
-    """How long the present step has lasted. Begins anew with each `begin`, which belongs behind a `yield`."""
+    """How long the present step has lasted. `begin` starts the count again and belongs behind each `yield`."""
 
     def __init__(self) -> None:
         self.begin()

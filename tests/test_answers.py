@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from longwatch.daemon.answer import elsewhere, when
+from longwatch.daemon.answer import background, question_time
 from longwatch.daemon.calibration.calibration import find_calibration
 from longwatch.daemon.config import DaemonConfig
 from longwatch.daemon.engine import Engine
@@ -32,17 +32,17 @@ SHORT = "is the door open now?"
 CHUNK = 32
 
 
-class Told:
-    """What clients were told, in order, by the question's name."""
+class Replies:
+    """What clients got, in order, by the question's name."""
 
     def __init__(self) -> None:
-        self.replies: list[tuple[str, Reply]] = []
+        self.all: list[tuple[str, Reply]] = []
         self._lock = threading.Lock()
 
     def emit(self, name: str) -> Callable[[Reply], None]:
         def emit(reply: Reply) -> None:
             with self._lock:
-                self.replies.append((name, reply))
+                self.all.append((name, reply))
 
         return emit
 
@@ -50,26 +50,26 @@ class Told:
         """The last reply to a question."""
         end = time.monotonic() + 60
         while time.monotonic() < end:
-            for of, reply in list(self.replies):
+            for of, reply in list(self.all):
                 if of == name and isinstance(reply, AnswerEnd | ErrorReply):
                     return reply
             time.sleep(0.01)
-        raise AssertionError(f"no end to {name}: {self.replies}")
+        raise AssertionError(f"no end to {name}: {self.all}")
 
     def order(self) -> list[str]:
         """The questions in the order in which they ended."""
-        return [name for name, reply in self.replies if isinstance(reply, AnswerEnd | ErrorReply)]
+        return [name for name, reply in self.all if isinstance(reply, AnswerEnd | ErrorReply)]
 
 
 class Room:
     """An engine whose one stream has been watched to its end."""
 
     def __init__(self, engine: Engine, model: VideoLM) -> None:
-        self.engine, self.model, self.told = engine, model, Told()
+        self.engine, self.model, self.replies = engine, model, Replies()
 
     def ask(self, name: str, question: str, emit: Callable[[Reply], None] | None = None, **more: Any) -> None:
         request = Ask(request_id=name, question=question, max_tokens=8, **more)
-        self.engine.ask(request, (b"client", name), emit or self.told.emit(name))
+        self.engine.ask(request, (b"client", name), emit or self.replies.emit(name))
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def test_no_step_runs_more_of_a_question_through_the_model_than_a_chunk(tmp_path
         most = CHUNK + len(room.model.prompt.question_ids(BLANK))
         for name, question in (("long", LONG), ("short", SHORT), ("all", "what happened between 14:00 and 14:03?")):
             room.ask(name, question)
-            assert isinstance(room.told.wait(name), AnswerEnd)
+            assert isinstance(room.replies.wait(name), AnswerEnd)
         assert max(of_steps) <= most
         assert sum(of_steps) > len(room.model.prompt.question_ids(LONG))
 
@@ -133,13 +133,13 @@ def test_a_question_is_answered_alike_whatever_the_steps(room: Room, monkeypatch
     """In chunks and steps of any size: the same blocks, the same words."""
     question = "what did a red car do before the dog came? " * 3
     room.ask("in steps", question)
-    first = room.told.wait("in steps")
+    first = room.replies.wait("in steps")
     monkeypatch.setattr(steps, "STEP_SECONDS", 0.0)  # a step for each block that is read
     room.ask("in the shortest", question)
-    room.told.wait("in the shortest")
+    room.replies.wait("in the shortest")
     room.model.config = msgspec.structs.replace(room.model.config, chunk_tokens=512)
     room.ask("at once", question)
-    others = [room.told.wait("in the shortest"), room.told.wait("at once")]
+    others = [room.replies.wait("in the shortest"), room.replies.wait("at once")]
     assert isinstance(first, AnswerEnd)
     for other in others:
         assert isinstance(other, AnswerEnd)
@@ -149,14 +149,14 @@ def test_a_question_is_answered_alike_whatever_the_steps(room: Room, monkeypatch
 def test_a_short_question_that_comes_later_is_answered_before_a_long_one(room: Room) -> None:
     room.ask("long", LONG)
     room.ask("short", SHORT)
-    room.told.wait("long")
-    assert room.told.order() == ["short", "long"]
+    room.replies.wait("long")
+    assert room.replies.order() == ["short", "long"]
 
 
 def test_a_long_question_that_is_cancelled_is_read_no_further(room: Room) -> None:
     room.ask("long", LONG)
     room.engine.cancel((b"client", "long"))
-    end = room.told.wait("long")
+    end = room.replies.wait("long")
     assert isinstance(end, AnswerEnd)
     assert (end.stopped, end.text, end.tokens) == ("cancelled", "", 0)
     assert len(room.engine._answers) == 0
@@ -166,15 +166,15 @@ def test_an_answer_that_fails_fails_alone(room: Room) -> None:
     def refuse(reply: Reply) -> None:
         if isinstance(reply, Delta):
             raise ZeroDivisionError("a mistake of ours")
-        room.told.emit("broken")(reply)
+        room.replies.emit("broken")(reply)
 
     room.ask("broken", SHORT, refuse)
     for i in range(3):
         room.ask(str(i), SHORT)
-    error = room.told.wait("broken")
+    error = room.replies.wait("broken")
     assert isinstance(error, ErrorReply)
     assert error.code == "internal"
-    assert all(isinstance(room.told.wait(str(i)), AnswerEnd) for i in range(3))
+    assert all(isinstance(room.replies.wait(str(i)), AnswerEnd) for i in range(3))
     assert room.engine.alive
     assert len(room.engine._answers) == 0
 
@@ -185,31 +185,31 @@ def test_where_the_device_has_no_room_the_answer_says_so_and_others_go_on(
     with monkeypatch.context() as greedy:
         greedy.setattr(video_lm, "_ROOM_TOKENS", 1 << 44)  # more than any machine has
         room.ask("too large", SHORT)
-        error = room.told.wait("too large")
+        error = room.replies.wait("too large")
     assert isinstance(error, ErrorReply)
     assert error.code == "device_memory"
     assert "no room on the device for the answer" in error.message
     assert "retrieval.recall_tokens" in error.message
     room.ask("next", SHORT)
-    assert isinstance(room.told.wait("next"), AnswerEnd)
+    assert isinstance(room.replies.wait("next"), AnswerEnd)
 
 
 def test_a_time_that_takes_long_to_read_holds_up_nobody_and_is_given_up(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(when, "_READING_SECONDS", 1.0)
+    monkeypatch.setattr(question_time, "_READING_SECONDS", 1.0)
     let_go = threading.Event()
-    for _ in range(elsewhere.THREADS):  # all readers are taken
-        elsewhere.threads().submit(let_go.wait)
+    for _ in range(background.THREADS):  # all readers are taken
+        background.threads().submit(let_go.wait)
     try:
         room.ask("in words", "what was there at 14:01?")
         room.ask("in numbers", "what was there?", since_ns=1_772_460_000_000_000_000)
-        error = room.told.wait("in words")
+        error = room.replies.wait("in words")
     finally:
         let_go.set()
-    assert isinstance(room.told.wait("in numbers"), AnswerEnd)
-    assert room.told.order() == ["in numbers", "in words"]
+    assert isinstance(room.replies.wait("in numbers"), AnswerEnd)
+    assert room.replies.order() == ["in numbers", "in words"]
     assert isinstance(error, ErrorReply)
     assert (error.code, "was not read within 1 s" in error.message) == ("question", True)
     room.ask("again", "what was there at 14:01?")
-    assert isinstance(room.told.wait("again"), AnswerEnd)
+    assert isinstance(room.replies.wait("again"), AnswerEnd)

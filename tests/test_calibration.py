@@ -34,7 +34,7 @@ from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
 from longwatch.retrieval.errors import CalibrationError
-from longwatch.retrieval.heads import RetrievalHeads, attention_score
+from longwatch.retrieval.heads import RetrievalHeads, score_attention
 from longwatch.retrieval.signature import SignatureLayout
 
 from .daemon_process import DaemonProcess
@@ -99,7 +99,7 @@ def test_a_needle_is_found_when_all_that_it_seeks_is() -> None:
 
 
 def test_scores_of_all_heads_equal_those_of_each_head_by_itself(tiny: VideoLM) -> None:
-    """Layer by layer over joined keys, against `attention_score` over one head's keys of each block."""
+    """Layer by layer over joined keys, against `score_attention` over one head's keys of each block."""
     haystack = Haystack(9, embed_lines(tiny, [f"line {'x' * i}" for i in range(9)]), [])
     keys, window = encode_haystack(tiny, haystack, lambda _: None)
     assert len(keys) + len(window.blocks) == 9
@@ -108,7 +108,7 @@ def test_scores_of_all_heads_equal_those_of_each_head_by_itself(tiny: VideoLM) -
     found = score_blocks(asked, keys).view(2, 3, 6, len(keys))
     for question in range(2):
         for layer, head in ((0, 0), (1, 5), (2, 3)):
-            plain = attention_score(
+            plain = score_attention(
                 asked[question][layer][head][None], [block[layer, head // 2][None] for block in keys]
             )
             assert torch.allclose(found[question, layer, head], plain, atol=1e-6)

@@ -57,7 +57,7 @@ class Memory(NamedTuple):
         for number in range(first, last + 1):
             block = make_block(number)
             self.tiers.spill("yard", block)
-            self.retriever.index.add(block.info, self.retriever.parts(block.signature))
+            self.retriever.index.add(block.info, self.retriever.index.cut(block.signature))
         self.tiers.store.flush()
 
     def ranking(self, span: Span | None = None) -> list[tuple[int, float]]:
@@ -84,7 +84,7 @@ def memory(folder: Path) -> Iterator[Memory]:
         retriever = make_retriever(
             RetrievalConfig(candidates=16), LAYOUT, GEOMETRY, lambda i: tiers.keys("yard", i, HEADS.kv_heads)
         )
-        past_days = PastDays("yard", tiers, retriever, Signatures("yard", tiers, LAYOUT, GEOMETRY))
+        past_days = PastDays("yard", tiers, retriever.index, Signatures("yard", tiers, LAYOUT, GEOMETRY))
         past_days.restore()
         yield Memory(tiers, retriever, past_days)
         past_days.stop()
@@ -165,7 +165,8 @@ def test_an_index_file_cut_off_is_made_again(folder: Path) -> None:
 def test_what_is_forgotten_leaves_no_byte_in_an_index_file_and_does_not_come_back(folder: Path) -> None:
     gone, kept = (3, A_DAY + 7), (4, A_DAY + 8)
     marks = {
-        number: LAYOUT.of_heads(make_block(number).signature)[0].half().numpy().tobytes() for number in gone + kept
+        number: LAYOUT.head_parts(GEOMETRY)[0].cut(make_block(number).signature).half().numpy().tobytes()
+        for number in gone + kept
     }
     before, old = bytes_under(folder), [file.read_bytes() for file in index_files(folder)]
     assert all(mark in before for mark in marks.values())
@@ -251,7 +252,7 @@ def test_a_block_may_still_come_to_a_day_that_lies_in_a_file(folder: Path) -> No
     with memory(folder) as watching:
         watching.ranking()
         info = late.info._replace(block_id=1000)
-        watching.retriever.index.add(info, watching.retriever.parts(late.signature))
+        watching.retriever.index.add(info, watching.retriever.index.cut(late.signature))
         assert len(watching.retriever.index) == DAYS * A_DAY + 1
         assert watching.retriever.index.by_id([1000]) == [info]
 

@@ -81,7 +81,7 @@ def remembering(folder: Path, name: str, clip: Path | None) -> Iterator[tuple[St
             replies: list[Reply] = []
             request = Ask(request_id="1", question=question)
             answer = Answer(
-                request, stream, model=lm, tiers=tiers, config=config, calibration=calibration, emit=replies.append
+                request, stream, model=lm, tiers=tiers, config=config, calibration=calibration, on_reply=replies.append
             )
             with torch.inference_mode():
                 for _ in answer.steps:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from longwatch.daemon.answer.wholespan import Note, as_prompt, asks_for_all, joined, parts
+from longwatch.daemon.answer.wholespan import Note, asks_for_all, join_lists, split_span, write_prompt
 from longwatch.memory.block import BlockInfo
 from longwatch.yard.phrases import PHRASES
 
@@ -49,7 +49,7 @@ def infos(count: int) -> list[BlockInfo]:
 
 @pytest.mark.parametrize("count", [1, 23, 24, 25, 100, 192])
 def test_parts_hold_every_block_once_and_in_order_and_none_more_than_fits(count: int) -> None:
-    made = parts(infos(count), room=24, most=8)
+    made = split_span(infos(count), room=24, most=8)
     assert [info for part in made for info in part] == infos(count)
     assert len(made) == -(-count // 24)
     assert max(map(len, made)) <= 24
@@ -57,12 +57,12 @@ def test_parts_hold_every_block_once_and_in_order_and_none_more_than_fits(count:
 
 
 def test_what_does_not_fit_the_most_passes_is_covered_evenly_from_first_to_last() -> None:
-    made = parts(infos(1000), room=24, most=8)
+    made = split_span(infos(1000), room=24, most=8)
     ids = [info.block_id for part in made for info in part]
     assert len(made) == 8
     assert (ids[0], ids[-1], len(ids)) == (1, 1000, 192)
     assert max(b - a for a, b in pairwise(ids)) <= 6
-    assert parts([], room=24, most=8) == []
+    assert split_span([], room=24, most=8) == []
 
 
 @pytest.mark.parametrize(
@@ -77,12 +77,12 @@ def test_what_does_not_fit_the_most_passes_is_covered_evenly_from_first_to_last(
     ],
 )
 def test_lists_are_joined_with_each_thing_once(answers: list[str], one: str) -> None:
-    assert joined(answers) == one
+    assert join_lists(answers) == one
 
 
 def test_a_model_that_reads_gets_the_notes_with_their_times_in_the_streams_zone() -> None:
     notes = [Note(1_772_460_000 * 10**9, 1_772_460_600 * 10**9, "a van"), Note(1_772_460_601 * 10**9, 0, "nothing")]
-    prompt = as_prompt("how many vans?", notes, ZoneInfo("Europe/Berlin"))
+    prompt = write_prompt("how many vans?", notes, ZoneInfo("Europe/Berlin"))
     assert "15:00:00 to 15:10:00: a van" in prompt
     assert prompt.endswith("answer: how many vans?")
-    assert "14:00:00 to 14:10:00: a van" in as_prompt("how many vans?", notes, UTC)
+    assert "14:00:00 to 14:10:00: a van" in write_prompt("how many vans?", notes, UTC)

@@ -11,29 +11,44 @@ from torch import Tensor
 
 from ...retrieval.heads import RetrievalHeads
 from ...retrieval.retrievers.retriever import Hit
-from ...retrieval.time.span import Span
 from ..model.video_lm import VideoLM
-from ..protocol import Candidate, Evidence, Explanation, Step
-from .recall import Seen
-from .when import When
+from ..protocol import Evidence
+from .recall import ContextBlock
 
 EVIDENCE_BLOCKS = 8
 
 
-class Said(NamedTuple):
+class AnswerPart(NamedTuple):
     """What was decoded behind one context.
 
     Attributes:
-        seen: the blocks that stood in it.
+        blocks: that stood in it.
         use: each one's share of the attention, by its id.
     """
 
     text: str
-    seen: Sequence[Seen]
-    use: dict[int, float]
+    blocks: Sequence[ContextBlock] = ()
+    use: dict[int, float] = {}  # noqa: RUF012
 
 
-def watched(heads: RetrievalHeads | None, model: VideoLM) -> dict[int, list[int]]:
+class Outcome(NamedTuple):
+    """All that was decoded for a question.
+
+    Attributes:
+        parts: the last is the answer; those before it are the answers about parts of its time.
+        hits: the blocks as they were ranked, best first; none where none were, or each layer ranked for itself.
+    """
+
+    parts: Sequence[AnswerPart]
+    hits: Sequence[Hit] = ()
+
+    @property
+    def blocks(self) -> dict[int, ContextBlock]:
+        """The blocks of all contexts, by their ids."""
+        return {block.info.block_id: block for part in self.parts for block in part.blocks}
+
+
+def heads_to_watch(heads: RetrievalHeads | None, model: VideoLM) -> dict[int, list[int]]:
     """The query heads by layer that are watched while an answer is decoded: the retrieval heads, without any, all."""
     if heads is None:
         return {layer: list(range(model.query_heads)) for layer in range(model.geometry.layers)}
@@ -43,32 +58,31 @@ def watched(heads: RetrievalHeads | None, model: VideoLM) -> dict[int, list[int]
     return by_layer
 
 
-def use_of(seen: Sequence[Seen], sink_tokens: int, attended: Tensor) -> dict[int, float]:
+def share_attention(blocks: Sequence[ContextBlock], sink_tokens: int, attended: Tensor) -> dict[int, float]:
     """Each block's share of the attention that went to blocks, by its id; they add up to 1.
 
     Args:
-        seen: the blocks as they were laid out behind the sink.
+        blocks: as they were laid out behind the sink.
         attended: what each token of the context got, `[C]`.
     """
-    ends = np.cumsum([sink_tokens, *(block.keys.shape[2] for block in seen)]).tolist()
+    ends = np.cumsum([sink_tokens, *(block.keys.shape[2] for block in blocks)]).tolist()
     paid = [float(attended[start:end].sum()) for start, end in pairwise(ends)]
     total = sum(paid) or 1.0
-    return {block.info.block_id: share / total for block, share in zip(seen, paid, strict=True)}
+    return {block.info.block_id: share / total for block, share in zip(blocks, paid, strict=True)}
 
 
-def evidence_of(said: Sequence[Said], hits: Sequence[Hit], picture: Callable[[int], bytes]) -> list[Evidence]:
+def rank_evidence(outcome: Outcome, picture: Callable[[int], bytes]) -> list[Evidence]:
     """The blocks that were used most, best first; of each part of a time at least the one used most.
 
     Args:
-        said: what was answered, part by part.
-        hits: as the retriever ranked them.
         picture: a block's JPEG.
     """
-    use = {block_id: share / len(said) for part in said for block_id, share in part.use.items()}
-    scores = {hit.info.block_id: hit.score for hit in hits}
-    best = {max(part.use, key=lambda i: (part.use[i], -i)) for part in said if part.use}
+    parts = outcome.parts
+    use = {block_id: share / len(parts) for part in parts for block_id, share in part.use.items()}
+    scores = {hit.info.block_id: hit.score for hit in outcome.hits}
+    best = {max(part.use, key=lambda i: (part.use[i], -i)) for part in parts if part.use}
     ranked = sorted(
-        (block for part in said for block in part.seen),
+        (block for part in parts for block in part.blocks),
         key=lambda b: (b.info.block_id not in best, -use.get(b.info.block_id, 0.0), b.info.block_id),
     )
     return [
@@ -83,33 +97,3 @@ def evidence_of(said: Sequence[Said], hits: Sequence[Hit], picture: Callable[[in
         )
         for block in ranked[: max(EVIDENCE_BLOCKS, len(best))]
     ]
-
-
-def explanation_of(asked: When, hits: Sequence[Hit], said: Sequence[Said], steps: list[Step]) -> Explanation:
-    """How an answer came about."""
-    use = {block_id: share for part in said for block_id, share in part.use.items()}
-    seen = {block.info.block_id: block for part in said for block in part.seen}
-    scores = {hit.info.block_id: hit.score for hit in hits}
-    infos = {hit.info.block_id: hit.info for hit in hits} | {i: block.info for i, block in seen.items()}
-    event = asked.event_span or Span()
-    return Explanation(
-        words=asked.words,
-        event=asked.event,
-        event_since_ns=event.since_ns,
-        event_until_ns=event.until_ns,
-        question=asked.question,
-        present=asked.present,
-        parts=[part.text for part in said[:-1]],
-        candidates=[
-            Candidate(
-                block_id=block_id,
-                start_ns=info.start_ns,
-                end_ns=info.end_ns,
-                score=scores.get(block_id, 0.0),
-                tier=seen[block_id].tier if block_id in seen else "",
-                use=use.get(block_id, 0.0),
-            )
-            for block_id, info in infos.items()
-        ],
-        steps=steps,
-    )

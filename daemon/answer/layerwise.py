@@ -11,8 +11,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ...memory.block import Block, BlockInfo, Places
-from ...retrieval.retrievers.rekv import by_layers
-from ...retrieval.retrievers.retriever import Hit
+from ...retrieval.retrievers.retriever import Hit, merge_layers
 from ...retrieval.steps import Steps
 from ..model.context import Context
 from ..model.layerwise_context import LayerwiseContext
@@ -20,7 +19,7 @@ from ..model.queries import choose_by_layer
 from ..model.video_lm import VideoLM
 
 
-class Part(NamedTuple):
+class ContextPart(NamedTuple):
     """What stands in every layer: keys and values `[L, H, T, D]`."""
 
     keys: Tensor
@@ -29,7 +28,7 @@ class Part(NamedTuple):
 
 
 class LayerwiseRecall:
-    """One question's recall, kept on the device until it is let go of.
+    """One question's recall, which keeps its blocks on the device as long as it is there.
 
     Args:
         sink: stands first.
@@ -41,8 +40,8 @@ class LayerwiseRecall:
     def __init__(
         self,
         model: VideoLM,
-        sink: Part,
-        recent: Sequence[Part],
+        sink: ContextPart,
+        recent: Sequence[ContextPart],
         rank: Callable[[int, Tensor], list[Hit]],
         fetch: Callable[[BlockInfo], Block | None],
     ) -> None:
@@ -58,7 +57,7 @@ class LayerwiseRecall:
     @property
     def hits(self) -> list[Hit]:
         """The blocks that were recalled in some layer, best first: by the share of layers, which is the score."""
-        return [hit for hit in by_layers(self._rankings) if self._fetched[hit.info.block_id] is not None]
+        return [hit for hit in merge_layers(self._rankings) if self._fetched[hit.info.block_id] is not None]
 
     @property
     def blocks(self) -> list[Block]:
@@ -70,7 +69,7 @@ class LayerwiseRecall:
         self._rankings.append(self._rank(layer, queries))
         blocks = [block for hit in self._rankings[layer] if (block := self._block(hit.info)) is not None]
         blocks.sort(key=lambda block: (block.start_ns, block.block_id))
-        recalled = [Part(block.keys, block.values, block.places) for block in blocks]
+        recalled = [ContextPart(block.keys, block.values, block.places) for block in blocks]
         parts = [self._sink, *recalled, *self._recent]
         of_layer = [(part.keys[layer : layer + 1], part.values[layer : layer + 1]) for part in parts]
         return self._model.lay_out(of_layer, [part.places for part in parts], recalled=len(recalled))

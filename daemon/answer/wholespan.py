@@ -1,8 +1,8 @@
 """Questions about all of a time ("what happened between two and three?"): its parts, and their answers as one.
 
-Where a time holds more blocks than one context, the question is asked of each part, and the answers are reduced to one
-(map and reduce: MR. Video, arXiv 2504.16082). A model that answers in lists, as the embedded one does, has its lists
-joined; any other reads the parts' answers as notes and answers from them.
+If a time holds more blocks than one context, the question is asked of each part, and the answers are made one (map and
+reduce: MR. Video, arXiv 2504.16082). The embedded model answers in lists, and its lists are joined. Any other model
+reads the parts' answers as notes and answers from them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...memory.block import BlockInfo
-from .when import clock
+from .question_time import format_time
 
 _ALL = re.compile(
     r"\b(how (many|often|much)|number of|count|list|everything|summar\w+|anything happen\w*"
@@ -35,28 +35,34 @@ class Note(NamedTuple):
 
 
 def asks_for_all(question: str) -> bool:
-    """Whether all of a time has to be looked at, and not its best moment."""
+    """Whether a question is about all of a time, and not about one moment in it."""
     return _ALL.search(question) is not None
 
 
-def parts(infos: Sequence[BlockInfo], room: int, most: int) -> list[list[BlockInfo]]:
-    """A time's blocks in parts of equal size, none larger than `room`; evenly chosen where even `most` are too few."""
+def split_span(infos: Sequence[BlockInfo], room: int, most: int) -> list[list[BlockInfo]]:
+    """A time's blocks in parts of equal size, none larger than `room`.
+
+    If they fill more than `most` parts, some of them are left out, evenly over the time.
+    """
     if len(infos) > room * most:
         infos = [infos[i] for i in np.linspace(0, len(infos) - 1, room * most).round().astype(int)]
     count = -(-len(infos) // room)
     return [[infos[i] for i in part] for part in np.array_split(np.arange(len(infos)), count)] if count else []
 
 
-def as_prompt(question: str, notes: Sequence[Note], zone: tzinfo) -> str:
-    """The question again, behind what was answered about each part."""
-    lines = [f"{clock(note.since_ns, zone)[11:]} to {clock(note.until_ns, zone)[11:]}: {note.text}" for note in notes]
+def write_prompt(question: str, notes: Sequence[Note], zone: tzinfo) -> str:
+    """The question again, after what was answered about each part."""
+    lines = [
+        f"{format_time(note.since_ns, zone)[11:]} to {format_time(note.until_ns, zone)[11:]}: {note.text}"
+        for note in notes
+    ]
     return "\n".join(["Notes, in order of time:", *lines, f"Using all of these notes, answer: {question}"])
 
 
-def joined(answers: Sequence[str]) -> str:
+def join_lists(answers: Sequence[str]) -> str:
     """Lists as one, each thing once and in order; "a red car and a dog: 2" counts again.
 
-    What is no list says nothing, unless there is none: then the first answer stands.
+    An answer that is no list ("i don't know") is left out. If none is a list, the first answer stands.
     """
     things: dict[str, None] = {}
     lists = [answer for answer in answers if answer in _NOTHING or re.match(r"(an?|the) ", answer)]

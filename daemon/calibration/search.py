@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ...memory.window import Window
-from ...retrieval.heads import owners, score_by_head
+from ...retrieval.heads import number_owners, score_by_head
 from ..errors import ModelError
 from ..model.prompt import BLANK
 from ..model.queries import compute_queries
@@ -200,7 +200,7 @@ def score_blocks(asked: Sequence[dict[int, Tensor]], keys: Sequence[Tensor]) -> 
 
     Layer by layer, so that the keys of all layers are never in memory twice.
     """
-    owner = owners([block.shape[2] for block in keys], keys[0].device)
+    owner = number_owners([block.shape[2] for block in keys], keys[0].device)
     by_layer = []
     for layer in range(keys[0].shape[0]):
         of_layer = torch.cat([block[layer] for block in keys], 1).float()  # [H, all tokens, D]

@@ -9,9 +9,9 @@ from ...memory.errors import StorageError
 from ...memory.partition import Partition, PartitionVersion
 from ...memory.tiers import Tiers
 from ...retrieval.errors import UnfitIndexFile
-from ...retrieval.index.day import ClosedDay, Day
+from ...retrieval.index.day import ClosedDay, IndexDay
 from ...retrieval.index.dayfile import pack_day, read_day
-from ...retrieval.retrievers.retriever import Retriever
+from ...retrieval.index.index import SignatureIndex
 from ..log import get_logger
 from .signatures import Signatures
 
@@ -22,9 +22,8 @@ class PastDays:
     Belongs to the thread that the index belongs to; a file of a day that has just ended is made beside all else.
     """
 
-    def __init__(self, stream: str, tiers: Tiers, retriever: Retriever, signatures: Signatures) -> None:
-        self._stream, self._tiers, self._retriever, self._signatures = stream, tiers, retriever, signatures
-        self._index = retriever.index
+    def __init__(self, stream: str, tiers: Tiers, index: SignatureIndex, signatures: Signatures) -> None:
+        self._stream, self._tiers, self._index, self._signatures = stream, tiers, index, signatures
         self._looked_at: dict[Partition, PartitionVersion] = {}  # the states for which there is a file, or can be none
         self._maker: threading.Thread | None = None
         self._made: ClosedDay | None = None
@@ -39,7 +38,7 @@ class PastDays:
             if day.count:
                 self._index.take(day)
         for info, signature in self._signatures(written):
-            self._index.add(info, self._retriever.parts(signature))
+            self._index.add(info, self._index.cut(signature))
 
     def keep(self) -> None:
         """Has a file made for a day that has ended or changed, and takes the last one that was made into use."""
@@ -68,7 +67,7 @@ class PastDays:
         newest = max((day.last_id for day in days), default=0)
         return [day for day in days if day.last_id < newest], [day for day in days if day.last_id == newest]
 
-    def _from_file(self, partition: Partition) -> ClosedDay | Day:
+    def _from_file(self, partition: Partition) -> ClosedDay | IndexDay:
         """The day as its file has it, or where that does not fit, from its data."""
         if partition.index_file.exists():
             try:
@@ -89,7 +88,7 @@ class PastDays:
         """
         day = read_day(partition.index_file, partition.version, self._index.shapes)
 
-        def open_it() -> Day:
+        def open_it() -> IndexDay:
             try:
                 return day.open()
             except UnfitIndexFile as exc:
@@ -98,14 +97,14 @@ class PastDays:
 
         return ClosedDay(day.blocks, open_it)
 
-    def _make(self, partition: Partition) -> Day:
+    def _make(self, partition: Partition) -> IndexDay:
         """A day from its data, with a new file where there is room for one.
 
         A day with a damaged block gets none, so that every start finds the damage and says so.
         """
-        version, day = partition.version, Day(self._index.shapes)
+        version, day = partition.version, IndexDay(self._index.shapes)
         for info, signature in self._signatures([partition]):
-            day.add(info, self._retriever.parts(signature))
+            day.add(info, self._index.cut(signature))
         day = day.sealed()
         try:
             if 0 < day.count == version.blocks and partition.keep_index(version, pack_day(day, version)):

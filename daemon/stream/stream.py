@@ -93,7 +93,7 @@ class Stream:
     ) -> None:
         self.name, self.retriever = name, retriever
         signatures = Signatures(name, tiers, layout, model.geometry, foreign_until)
-        self.past_days = PastDays(name, tiers, retriever, signatures)
+        self.past_days = PastDays(name, tiers, retriever.index, signatures)
         self._model, self._tiers, self._layout, self._embedding = model, tiers, layout, embedding
         self._publish, self._arrived = publish, arrived
         self._log = get_logger("stream").bind(stream=name)
@@ -492,7 +492,7 @@ class Stream:
                 gap=gap,
                 places=places,
             )
-            parts = self.retriever.parts(block.signature)
+            parts = self.retriever.index.cut(block.signature)
             block = self._tiers.spill(self.name, block)
             self.retriever.index.add(block.info, parts)
             self.last = block.info

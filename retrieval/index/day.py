@@ -1,4 +1,4 @@
-"""`Day`: one UTC day of an index, its blocks and their vectors."""
+"""`IndexDay`: one UTC day of an index, its blocks and their vectors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .flat import Flat
 SPAN_ROWS = np.dtype([("block_id", "i8"), ("start_ns", "i8"), ("end_ns", "i8"), ("tokens", "i4"), ("gap", "?")])
 
 
-class Day:
+class IndexDay:
     """The blocks of a day in order of arrival, and their vectors.
 
     Args:
@@ -41,7 +41,7 @@ class Day:
         return self.mapped is None and all(isinstance(part, Flat) for part in self.vectors)
 
     def add(self, info: BlockInfo, parts: Sequence[Tensor]) -> None:
-        """Takes a block in."""
+        """Takes a block in, with the vectors of each part, shaped as `shapes` says."""
         if self.count == len(self.rows):
             self.rows = np.concatenate([self.rows, np.empty_like(self.rows)])
         self.rows[self.count] = tuple(info)
@@ -50,21 +50,21 @@ class Day:
             assert isinstance(vectors, Flat), "a day in clusters takes in no block"
             vectors.add(part.numpy())
 
-    def only(self, stays: NDArray[np.bool_]) -> Day:
+    def only(self, stays: NDArray[np.bool_]) -> IndexDay:
         """The same without some blocks, and free to grow."""
-        day = Day(self.shapes)
+        day = IndexDay(self.shapes)
         day.rows, day.count = self.blocks[stays].copy(), int(stays.sum())
         for (per_block, _), old, new in zip(self.shapes, self.vectors, day.vectors, strict=True):
             assert isinstance(new, Flat), "a new day is flat"
             new.add(old.all()[np.repeat(stays, per_block)])
         return day
 
-    def sealed(self) -> Day:
+    def sealed(self) -> IndexDay:
         """The same with its vectors in clusters, where it has many; the same blocks always give the same clusters.
 
-        A vector that stands alone for its block stays flat: those are few, and `rekv` is to be exact.
+        Where a block has one vector only, these stay flat: they are few, and `rekv` is to be exact.
         """
-        day = Day(self.shapes)
+        day = IndexDay(self.shapes)
         day.rows, day.count = self.rows, self.count
         day.vectors = [
             Clusters.of(part.all()) if per_block > 1 and len(part) >= FEWEST else part
@@ -79,11 +79,11 @@ class ClosedDay:
 
     Attributes:
         blocks: a row for each block.
-        open: gives the whole day; called once.
+        open: reads the whole day; called once.
     """
 
     blocks: NDArray[np.void]
-    open: Callable[[], Day]
+    open: Callable[[], IndexDay]
 
     @property
     def count(self) -> int:

@@ -2,9 +2,9 @@
 
     | header | each part's shape, length and checksum | a row for each block | checksum || FAISS of part 0 | part 1 | …
 
-What stands before the double line is read and checked at once, and the rest when the day is first searched. The
-vectors are searched where the file is mapped, so they take no memory that the system cannot have back. Derived from a
-day's data, whose state it names: of a day that has changed since, it is refused.
+What stands before the double line is read and checked at once, the rest when the day is first searched. The vectors
+are searched in the mapped file, so the system can take their memory back at any time. The file is made from a day's
+data and names their state; if the day has changed since, the file is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ...memory.partition import PartitionVersion
 from ..errors import UnfitIndexFile
 from .clusters import Clusters
-from .day import SPAN_ROWS, ClosedDay, Day
+from .day import SPAN_ROWS, ClosedDay, IndexDay
 from .flat import Flat
 
 MAGIC, VERSION = b"LWIX", 2
@@ -40,7 +40,7 @@ class _Part(NamedTuple):
     checksum: int
 
 
-def pack_day(day: Day, data_version: PartitionVersion) -> list[bytes]:
+def pack_day(day: IndexDay, data_version: PartitionVersion) -> list[bytes]:
     """A file's content.
 
     Args:
@@ -55,14 +55,14 @@ def pack_day(day: Day, data_version: PartitionVersion) -> list[bytes]:
 
 
 def read_day(path: Path, data_version: PartitionVersion, shapes: Sequence[tuple[int, int]]) -> ClosedDay:
-    """The day in a file; its `open` raises as this does.
+    """The day in a file. Its `open` reads the vectors, and raises the same.
 
     Args:
         data_version: the state of the data that lies beside it now.
         shapes: of the index that wants it.
 
     Raises:
-        UnfitIndexFile: it is damaged, or was made from something else, or by another version.
+        UnfitIndexFile: it is damaged, or was made from other data or by another version.
     """
     try:
         with path.open("rb") as file:
@@ -73,7 +73,7 @@ def read_day(path: Path, data_version: PartitionVersion, shapes: Sequence[tuple[
         raise UnfitIndexFile(f"{path} has {len(data)} bytes, fewer than its header")
     magic, version, part_count, count, *state = _HEADER.unpack(data[: _HEADER.size])
     if (magic, version) != (MAGIC, VERSION):
-        raise UnfitIndexFile(f"{path} is no index file of this version")
+        raise UnfitIndexFile(f"{path} is not an index file of this version")
     rows_at = _HEADER.size + part_count * _PART.size
     end = rows_at + count * SPAN_ROWS.itemsize
     if data[end : end + _CHECKSUM.size] != _CHECKSUM.pack(crc32c.crc32c(data[:end])):
@@ -84,11 +84,11 @@ def read_day(path: Path, data_version: PartitionVersion, shapes: Sequence[tuple[
         or [(part.per_block, part.dim) for part in parts] != list(shapes)
         or not count
     ):
-        raise UnfitIndexFile(f"{path} was made from something else: {state}, not {list(data_version)}")
+        raise UnfitIndexFile(f"{path} was made from other data: {state}, not {list(data_version)}")
     rows = np.frombuffer(data, SPAN_ROWS, count, rows_at)
 
-    def open_it() -> Day:
-        day, at = Day(shapes), end + _CHECKSUM.size
+    def open_vectors() -> IndexDay:
+        day, at = IndexDay(shapes), end + _CHECKSUM.size
         day.rows, day.count = rows.copy(), count
         day.vectors, day.mapped = [], data
         for part in parts:
@@ -99,11 +99,11 @@ def read_day(path: Path, data_version: PartitionVersion, shapes: Sequence[tuple[
             day.vectors.append(_map_vectors(path, np.frombuffer(body, np.uint8)))
         return day
 
-    return ClosedDay(rows.copy(), open_it)
+    return ClosedDay(rows.copy(), open_vectors)
 
 
 def _map_vectors(path: Path, data: NDArray[np.uint8]) -> Flat | Clusters:
-    """Vectors that stay where they lie; `data` must outlive them."""
+    """Vectors that stay in the file; `data` must outlive them."""
     try:
         index = _Faiss.read_index(_Faiss.ZeroCopyIOReader(_Faiss.swig_ptr(data), len(data)))
     except RuntimeError as exc:

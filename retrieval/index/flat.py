@@ -1,4 +1,4 @@
-"""`Flat`: vectors in order of arrival, of which a search looks at every one."""
+"""`Flat`: vectors in order of arrival. A search looks at all of them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ _Faiss: Any = faiss  # its own type hints know only the C++ signatures
 _Faiss.omp_set_num_threads(1)
 
 
-class Near(NamedTuple):
-    """What a search found for each query: `[queries, k]` inner products, best first, and rows (−1 where there are
-    fewer)."""
+class NearestRows(NamedTuple):
+    """What a search found: `[queries, k]` inner products, best first, and rows (−1 where there are fewer)."""
 
     scores: NDArray[np.float32]
     rows: NDArray[np.int64]
 
 
 class Flat:
-    """Vectors in 16 bits, as signatures have them, so that nothing is lost.
+    """Vectors in 16 bits, as they are in signatures, so nothing is lost.
 
     Args:
         index: of FAISS, with what is in it already; it may lie in a file.
@@ -44,14 +43,14 @@ class Flat:
         vectors: NDArray[np.float32] = self.index.reconstruct_n(0, len(self))
         return vectors
 
-    def search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Near:
+    def search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> NearestRows:
         """The k nearest of all, or of the rows that are allowed."""
         parameters = None
         if allowed is not None:
-            parameters = _Faiss.SearchParameters(sel=only_rows(allowed))
-        return Near(*self.index.search(queries, k, params=parameters))
+            parameters = _Faiss.SearchParameters(sel=select_rows(allowed))
+        return NearestRows(*self.index.search(queries, k, params=parameters))
 
 
-def only_rows(allowed: NDArray[np.bool_]) -> Any:
+def select_rows(allowed: NDArray[np.bool_]) -> Any:
     """FAISS's way to say which rows may be found."""
     return _Faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))

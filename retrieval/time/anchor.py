@@ -1,4 +1,4 @@
-"""`Anchor`: another event that tells the time a question is about, "before the van came"."""
+"""`Anchor`: an event by which a question names its time, "before the van came"."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _SOMEONE = (
     r"|nobody)\b"
 )
 _CLAUSE = re.compile(rf"\b(?P<word>{_LONGEST_FIRST}) (?P<event>{_SOMEONE} [^?!.,;]*)", re.IGNORECASE)
-# Behind a clause that opens the sentence the question proper begins: "before the van came | who was there".
+# After a clause that opens the sentence, the question itself begins: "before the van came | who was there".
 _QUESTION = re.compile(
     r"[,;] | (?=(?:who|what|which|where|how|any)\b"
     rf"|(?:was|were|is|are|did|does|do|has|have|had|can|could) (?:there\b|{_SOMEONE}))",
     re.IGNORECASE,
 )
 _OPENING = re.compile(r"(?:and |so |just |right |shortly |even )*", re.IGNORECASE)
-# "Tell me when the van came" asks for the time; who looks after the dog does not come later than it.
+# "Tell me when the van came" asks for the time, and "who looks after the dog" names none.
 _ASKED = re.compile(r"\b(?:me|us|know|say|tell|remember|sure|ask|exactly|and|or|out|notice|since|until|till)$", re.I)
 _SEEN = re.compile(r"^(?!what|who|which|where|how).*\bsee$", re.IGNORECASE)
 _PARTICLE = re.compile(r"\b(?:look|run|go|chase|ask|clean|name)(?:s|ed|d|ning|ing|es)?$|\b(?:ran|went|or)$", re.I)
@@ -59,25 +59,25 @@ _AT_THE_MOMENT = re.compile(r"\bat the moment\b(?! (?:when|that)\b)", re.IGNOREC
 
 
 class Anchor(NamedTuple):
-    """The question is about the time before, after or during an event, which is still to be looked up."""
+    """The question is about the time before, after or during an event, which the memory must be asked for."""
 
     relation: Relation
     event: str
 
 
 class Clause(NamedTuple):
-    """Where an anchor stands: from `start` to before `end`."""
+    """An anchor and its place in the sentence: from `start` to before `end`."""
 
     anchor: Anchor
     start: int
     end: int
 
 
-def clause(sentence: str, taken: Sequence[tuple[int, int]]) -> Clause | None:
-    """The first subordinate clause, or noun phrase, that tells a time by an event; None where there is none.
+def find_clause(sentence: str, taken: Sequence[tuple[int, int]]) -> Clause | None:
+    """The first subordinate clause, or noun phrase, that names a time by an event; None where there is none.
 
     Args:
-        taken: where times stand by themselves; the event is told without them.
+        taken: the places of other times. They are left out of the event.
     """
     for found in _CLAUSE.finditer(sentence):
         start, end = found.start(), found.end()
@@ -90,7 +90,7 @@ def clause(sentence: str, taken: Sequence[tuple[int, int]]) -> Clause | None:
             ok, end = True, behind.start()
         else:
             ok = False  # "when the van came?" is a question of its own
-        event = _without(sentence, found.start("event"), end, taken)
+        event = _cut_out(sentence, found.start("event"), end, taken)
         if ok and not _NO_EVENT.fullmatch(event) and not _is_now(found["word"].lower(), event):
             return Clause(Anchor(_WORDS[found["word"].lower()], event), start, end)
     return None
@@ -108,7 +108,7 @@ def says_now(sentence: str) -> bool:
 
 
 def _says_when(word: str, before: str) -> bool:
-    """Whether such a word tells a time, and neither asks for one nor belongs to a verb, behind these words."""
+    """Whether the word names a time. After some words it asks for one ("tell me when"), or goes with a verb."""
     if word == "when":
         return not _ASKED.search(before) and not _SEEN.search(before)
     return word not in ("before", "after") or not _PARTICLE.search(before)
@@ -119,7 +119,8 @@ def _is_now(word: str, event: str) -> bool:
     return "the moment" in word and re.search(r"\b(?:is|are)\b", event) is not None
 
 
-def _without(sentence: str, start: int, end: int, taken: Sequence[tuple[int, int]]) -> str:
+def _cut_out(sentence: str, start: int, end: int, taken: Sequence[tuple[int, int]]) -> str:
+    """A piece of a sentence without what is taken."""
     kept = sentence[start:end]
     for first, last in sorted(taken, reverse=True):
         if start <= first and last <= end:

@@ -1,4 +1,4 @@
-"""`Bounds`: the one span that the moments of a sentence make together."""
+"""`Bounds`: the one span that the times named in a sentence make together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..errors import TimeSpanError
 from .localtime import MINUTE_NS, Stretch
-from .moments import Moment
+from .mentions import TimeMention
 from .reader import TimeReader
 from .span import SECOND_NS, Span
 
@@ -18,49 +18,49 @@ _DAY_NS = 24 * 60 * MINUTE_NS
 
 
 class Bounds:
-    """A day, or part of one, that stands alone in a sentence is the day of every clock time in it.
+    """Makes a span of times. A day, or part of one, that stands alone is the day of every clock time in the sentence.
 
     Args:
-        words: what was said, for a complaint.
+        words: of the sentence that name the times, for error messages.
     """
 
     def __init__(self, reader: TimeReader, words: str) -> None:
         self._reader, self._words = reader, words
         self._local, self._now_ns = reader.local, reader.local.now_ns
 
-    def span(self, said: Sequence[Moment]) -> Span:
-        """The span: from one moment to the next, else at one, else since or until one.
+    def span(self, mentions: Sequence[TimeMention]) -> Span:
+        """The span: from one time to the next, else at one, else since or until one.
 
         Raises:
-            TimeSpanError: it has not been yet, no clock showed it, or it ends before it begins.
+            TimeSpanError: it is in the future, no clock showed it, or it ends before it begins.
         """
-        day = self._day([m for m in said if not m.is_clock and m.relation in ("", "at")])
-        for first, last in itertools.pairwise(said):
+        day = self._day([m for m in mentions if not m.is_clock and m.relation in ("", "at")])
+        for first, last in itertools.pairwise(mentions):
             if last.relation == "to":
                 return self._between(first, last, day)
-        for moment in said:
-            if moment.is_clock and moment.relation in ("", "at"):
-                return self._at(moment, day)
-        since = next((m for m in said if m.relation in ("since", "after")), None)
-        until = next((m for m in said if m.relation in ("until", "before")), None)
+        for mention in mentions:
+            if mention.is_clock and mention.relation in ("", "at"):
+                return self._at(mention, day)
+        since = next((m for m in mentions if m.relation in ("since", "after")), None)
+        until = next((m for m in mentions if m.relation in ("until", "before")), None)
         if since is None and until is None:
             assert day is not None, f"{self._words!r} bounds nothing"
             return Span(self._begun(day.begin_ns), min(day.end_ns - SECOND_NS, self._now_ns))
         return self._outside(since, until, day)
 
-    def _day(self, alone: Sequence[Moment]) -> Stretch | None:
-        """Yesterday, this morning; "in the evening" and "yesterday" make one even where they stand apart."""
+    def _day(self, alone: Sequence[TimeMention]) -> Stretch | None:
+        """Yesterday, this morning. "In the evening" and "yesterday" make one, even apart from each other."""
         period = next((m.period for m in alone if m.period is not None), None)
         part = next((m.part for m in alone if m.part), "")
         return self._reader.part(part, period) if part else period
 
-    def _window(self, moment: Moment, day: Stretch | None) -> Stretch | None:
-        """Where a moment's clock is looked for; None is the last days."""
-        period = moment.period or day
-        return self._reader.part(moment.part, period) if moment.part else period
+    def _window(self, mention: TimeMention, day: Stretch | None) -> Stretch | None:
+        """Where a clock time is looked for; None is the last days."""
+        period = mention.period or day
+        return self._reader.part(mention.part, period) if mention.part else period
 
-    def _between(self, first: Moment, last: Moment, day: Stretch | None) -> Span:
-        """The shortest span from one to the other, of those within one day, the latest."""
+    def _between(self, first: TimeMention, last: TimeMention, day: Stretch | None) -> Span:
+        """The shortest span from one time to the other; among equally short ones, the latest within one day."""
         own = self._window(last, None)
         within = self._window(first, day) or own
         starts = [s for s in self._edges(first, within) if s.begin_ns <= self._now_ns]
@@ -77,39 +77,39 @@ class Bounds:
         return Span(start.begin_ns, until_ns if within is None else min(until_ns, self._now_ns))
 
     def _unlikely(self, pair: tuple[Stretch, Stretch]) -> tuple[int, bool, int]:
-        """Least for what is rather meant: from nine to five is a day's work, between two and three the later one."""
+        """A sort key, least for the likeliest: "nine to five" is a day's work, "between two and three" the latest."""
         begin_ns, end_ns = pair[0].begin_ns, pair[1].begin_ns
         nightly = self._local.wall(begin_ns).date() != self._local.wall(end_ns).date()
         return end_ns - begin_ns, nightly, -end_ns
 
-    def _edges(self, moment: Moment, within: Stretch | None) -> list[Stretch]:
-        """What a moment may mean, latest first."""
-        if moment.clock is not None:
-            return self._local.showing(moment.clock, within, edge=True)
-        assert within is not None, "a moment without a clock is a period"
+    def _edges(self, mention: TimeMention, within: Stretch | None) -> list[Stretch]:
+        """What a time may mean, latest first."""
+        if mention.clock is not None:
+            return self._local.showing(mention.clock, within, edge=True)
+        assert within is not None, "a time without a clock is a period"
         return [within]
 
-    def _at(self, moment: Moment, day: Stretch | None) -> Span:
-        if moment.clock is None:
-            assert moment.period is not None, "a moment without a clock is a period"
-            shown = [moment.period]
-            slack_ns = moment.period.slack_ns or _slack(moment.period.end_ns - moment.period.begin_ns)
+    def _at(self, mention: TimeMention, day: Stretch | None) -> Span:
+        if mention.clock is None:
+            assert mention.period is not None, "a time without a clock is a period"
+            shown = [mention.period]
+            slack_ns = mention.period.slack_ns or _slack(mention.period.end_ns - mention.period.begin_ns)
         else:
             shown, slack_ns = (
-                self._local.showing(moment.clock, self._window(moment, day)),
-                _slack(moment.clock.length_ns),
+                self._local.showing(mention.clock, self._window(mention, day)),
+                _slack(mention.clock.length_ns),
             )
-            if moment.about:
+            if mention.about:
                 slack_ns = _ABOUT_SECOND_NS if slack_ns else _ABOUT_NS
         if not shown:
-            raise TimeSpanError(f"{self._words} names a time that is not in it; leave out one of the two")
+            raise TimeSpanError(f"{self._words} contradicts itself; leave out one of the two times")
         been = [s for s in shown if s.begin_ns <= self._now_ns]
         if not been:
             raise self._reader.not_yet(self._words)
         return Span(been[0].begin_ns - slack_ns, been[0].end_ns - SECOND_NS + slack_ns)
 
-    def _outside(self, since: Moment | None, until: Moment | None, day: Stretch | None) -> Span:
-        """Since, or until, or both; a day bounds the side that is left open."""
+    def _outside(self, since: TimeMention | None, until: TimeMention | None, day: Stretch | None) -> Span:
+        """Since one time, or until one, or both. If a side is open, a day that was named closes it."""
         since_ns = until_ns = None
         if until is not None:
             edge = self._edge(until, day, self._now_ns)
@@ -122,8 +122,8 @@ class Bounds:
             raise self._backwards()  # "yesterday from today"
         return span
 
-    def _closed(self, since: Moment | None, until: Moment | None, span: Span, day: Stretch | None) -> Span:
-        """With the side that is left open bounded by "shortly", or by the day."""
+    def _closed(self, since: TimeMention | None, until: TimeMention | None, span: Span, day: Stretch | None) -> Span:
+        """The span with its open side closed by "shortly", or by the day."""
         one = since or until
         assert one is not None, "one side is bounded"
         day = self._window(one, None) if one.day_behind else day
@@ -137,11 +137,11 @@ class Bounds:
             return span._replace(since_ns=day.begin_ns) if day else span
         return span
 
-    def _edge(self, moment: Moment, day: Stretch | None, limit_ns: int) -> Stretch:
-        window = self._window(moment, None if moment.period else day)
-        edges = self._edges(moment, window)
+    def _edge(self, mention: TimeMention, day: Stretch | None, limit_ns: int) -> Stretch:
+        window = self._window(mention, None if mention.period else day)
+        edges = self._edges(mention, window)
         if not edges:
-            raise TimeSpanError(f"{self._words} names a time that is not in it; leave out one of the two")
+            raise TimeSpanError(f"{self._words} contradicts itself; leave out one of the two times")
         return next((e for e in edges if e.begin_ns <= limit_ns), edges[-1])
 
     def _begun(self, begin_ns: int) -> int:

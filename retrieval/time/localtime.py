@@ -1,4 +1,4 @@
-"""`LocalTime`: what the clocks on a wall showed, in one time zone and with its changes of daylight saving."""
+"""`LocalTime`: what clocks on the wall showed, in one time zone and with its changes of daylight saving."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Stretch(NamedTuple):
     """From `begin_ns` to before `end_ns`.
 
     Attributes:
-        clock: whether it is what a clock showed, a second or a minute, and no day or part of one.
-        slack_ns: by how much it may have been earlier or later, as was said: "ten minutes ago".
-        weekly: it was called by its day of the week, and comes again each week.
+        clock: whether it is a second or a minute that a clock showed, and not a day or part of one.
+        slack_ns: how much earlier or later it may have been: "ten minutes ago" is not exact.
+        weekly: it was named by its day of the week, so the same day a week before may be meant.
     """
 
     begin_ns: int
@@ -30,7 +30,7 @@ class Stretch(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """A time of day as it was said: one, or two where "half past two" leaves open which half of the day is meant.
+    """A time of day: one, or two where the words leave open which half of the day is meant ("half past two").
 
     Attributes:
         length_ns: how long a clock shows it: a second, or a minute.
@@ -51,11 +51,11 @@ class LocalTime:
         self.utc = datetime.fromtimestamp(now_ns // SECOND_NS, UTC).replace(tzinfo=None)
 
     def wall(self, time_ns: int) -> datetime:
-        """What clocks showed then."""
+        """What clocks showed at that time."""
         return datetime.fromtimestamp(time_ns // SECOND_NS, self.zone).replace(tzinfo=None, fold=0)
 
     def ns(self, wall: datetime) -> int:
-        """When clocks first showed this; where they jumped over it, when they jumped."""
+        """When clocks first showed this; if they jumped over it, the time at which they jumped."""
         before, after = self._stamps(wall)
         if after >= before:
             return before * SECOND_NS
@@ -67,7 +67,7 @@ class LocalTime:
         return seconds[jump] * SECOND_NS
 
     def days(self, first: date, count: int = 1) -> Stretch:
-        """So many whole days; one on which clocks change has 23 or 25 hours."""
+        """So many whole days. A day on which clocks change has 23 or 25 hours."""
         return self.hours(first, 0, 24 * count)
 
     def week_before(self, stretch: Stretch) -> Stretch:
@@ -90,7 +90,7 @@ class LocalTime:
         A time that clocks showed twice, as they were set back, is one stretch from the first to the second.
 
         Args:
-            edge: it begins or ends a span: then a time that clocks jumped over is the moment at which they did.
+            edge: it begins or ends a span. Then a time that clocks jumped over stands for when they jumped.
 
         Raises:
             TimeSpanError: clocks jumped over it.

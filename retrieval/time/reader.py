@@ -1,7 +1,7 @@
-"""`TimeReader`: when a `Term` was, or what time of day it says.
+"""`TimeReader`: when a `Term` was, or what time of day it names.
 
-Dates, amounts and clocks are read by dateparser, which knows "2nd of March", "forty-five minutes ago" and "3 pm"; what
-it does not know ("half past two", "the weekend", "last night") is brought into its words or counted on the calendar.
+dateparser reads dates, amounts and clocks: "2nd of March", "forty-five minutes ago", "3 pm". What it does not know is
+rewritten in its words ("half past two") or counted on the calendar ("the weekend", "last night").
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .localtime import MINUTE_NS, Clock, LocalTime, Stretch
 from .span import SECOND_NS
 from .words import WEEKDAYS, Term
 
-# From one hour to another; a night goes on to the next day. That of a day begins with its evening.
+# From one hour to another. A night ends on the next day; the night of a day begins with its evening.
 _PARTS = {"morning": (5, 12), "afternoon": (12, 17), "evening": (17, 24), "night": (17, 30)}
 _DARK = (20, 30)
 _PART_BEHIND = re.compile(r"(?: (?:in the|at))? (morning|afternoon|evening|night)$")
@@ -40,15 +40,15 @@ _MINUTES_OF_HOUR = re.compile(r"(.+?)(?: minutes)? (past|to|after) (\w+)(.*)")
 _SLACK = 4  # "an hour ago" is a quarter of an hour more or less
 _UNREAD = {
     "clock": "is not a time of day; write 00:00:00 to 23:59:59",
-    "day": "is in no calendar; write a day as 2 March or 2026-03-02",
-    "exact": "is no time; write one as 2026-03-02T14:00 or 2026-03-02T14:00+01:00",
+    "day": "is not in the calendar; write a day as 2 March or 2026-03-02",
+    "exact": "is not a time; write 2026-03-02T14:00 or 2026-03-02T14:00+01:00",
     "ago": "is too long ago; ask about a time since 1970",
     "rolling": "is too long; ask about a time since 1970",
 }
 
 
 class TimeReader:
-    """Reads what was said at a given moment in a time zone. Of days that come again, the latest that has been."""
+    """Reads words that were said at a given time in a time zone. A day of the week is the latest in the past."""
 
     def __init__(self, local: LocalTime) -> None:
         self.local = local
@@ -62,10 +62,10 @@ class TimeReader:
         }
 
     def read(self, term: Term) -> Stretch | Clock:
-        """A time of day for a `clock`, else a stretch, which may go on beyond now. Not for a `part`.
+        """A time of day for a `clock`, else a stretch, which may end after now. Not for a `part`.
 
         Raises:
-            TimeSpanError: no calendar or clock shows it, or it is the future.
+            TimeSpanError: no calendar or clock shows it, or it is in the future.
         """
         if term.kind == "future":
             raise self.not_yet(term.text)
@@ -76,7 +76,7 @@ class TimeReader:
             raise TimeSpanError(f"{term.text} {_UNREAD[term.kind]}") from exc
 
     def part(self, name: str, day: Stretch | None) -> Stretch:
-        """A morning, afternoon, evening or night: of a day, or the latest that has begun."""
+        """A morning, afternoon, evening or night: that of a day, or the latest that has begun."""
         if day is not None:
             return self.local.hours(self.local.wall(day.begin_ns).date(), *_PARTS[name])
         hours = _DARK if name == "night" else _PARTS[name]
@@ -84,12 +84,12 @@ class TimeReader:
         return next(part for part in found if part.begin_ns <= self.local.now_ns)
 
     def not_yet(self, words: str) -> TimeSpanError:
-        """What is said of a time to come."""
+        """The error for a time in the future."""
         now = self.local.said(self.local.now_ns)
-        return TimeSpanError(f"{words} has not been yet; ask about a time up to now, {now}")
+        return TimeSpanError(f"{words} is in the future; ask about a time up to now, {now}")
 
     def _clock(self, text: str) -> Clock:
-        """`half past two` is read as `2:30`; without a word that says which, it is of either half of the day."""
+        """`half past two` is read as `2:30`, in either half of the day if no word says which."""
         plain, _, part = re.sub(r" at (?=night$)| in the ", "|", text).partition("|")
         plain = re.sub(r" ?o'?clock", "", plain.replace(".", "")).replace("12 noon", "noon").replace("midday", "noon")
         minutes = 0
@@ -116,7 +116,7 @@ class TimeReader:
         return Stretch(self._before_ns(re.sub(r"^.*?\b(?:last|past) ", "", text)), self.local.now_ns + SECOND_NS)
 
     def _before_ns(self, amount: str) -> int:
-        """So long before now: days and more by the calendar, less by a clock that is never set."""
+        """So long before now: days and longer by the calendar, less by a clock that is never changed."""
         for pattern, number in _AMOUNTS.items():
             amount = re.sub(rf"\b{pattern}", number, amount)
         if _BY_CALENDAR.search(amount):
@@ -158,7 +158,7 @@ class TimeReader:
             return monday + timedelta(days=WEEKDAYS.index(weekday))
         numbers = re.fullmatch(r"(\d+)/(\d+)/\d+", text)
         if numbers and numbers[1] != numbers[2] and int(numbers[1]) <= 12 and int(numbers[2]) <= 12:
-            raise TimeSpanError(f"{text} may be a day of either of two months; write it as 2026-03-02")
+            raise TimeSpanError(f"{text} can mean two days; write it as 2026-03-02")
         days = [int(number) for number in re.findall(r"\b\d{1,2}(?!\d)", text)]
         if "-" not in text and days and max(days) > 31:
             raise ValueError(text)  # dateparser takes the 32nd for 1932
@@ -189,7 +189,7 @@ class TimeReader:
         Raises:
             ValueError: nothing.
         """
-        # 2.3.2026 is written where the day stands first; of 13/2 and 2/13 only one can be.
+        # Who writes 2.3.2026 puts the day first. Of 13/2 and 2/13, only one order is possible.
         first = re.match(r"(\d+)/", text)
         order = "MDY" if first and int(first[1]) <= 12 else "DMY"
         settings = {"RELATIVE_BASE": base or self.local.now, "PREFER_DATES_FROM": "past", "DATE_ORDER": order}
@@ -200,7 +200,7 @@ class TimeReader:
 
 
 def _hours_to(part: str, hour: int) -> int:
-    """Hours to add to one of twelve that is said to be in a part of the day: `7 in the evening`, `12 at night`."""
+    """Hours to add to one of twelve for a part of the day: `7 in the evening`, `12 at night`."""
     if part in ("afternoon", "evening") or (part == "night" and 5 < hour < 12):
         return 12 if hour < 12 else 0
     return -12 if part and hour == 12 else 0

@@ -1,7 +1,7 @@
 """`Term`: a piece of a sentence that names a time.
 
-What is one is decided here, rather too little than too much: a dog may be "the second", they "march" and "may", and
-"between two and three" are hours only where no dogs follow. What it is worth is read by `TimeReader`.
+The patterns here decide what is one, and in doubt they say no: a dog may be "the second", people "march" and "may",
+and "between two and three" are hours only if no dogs follow. `TimeReader` then reads what a term means.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MINUTES = _any("five", "ten", "twenty(?:[- ]five)?", r"[1-5]?\d") + "(?: minute
 _PART = _any("morning", "afternoon", "evening", "night")
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _WEEKDAY = _any(*WEEKDAYS)
-# "Monday week" is no time, "Monday morning" and "who came Monday" are.
+# "Monday week" is not a time we know; "Monday morning" and "who came Monday" are.
 _CAPITAL = rf"(?-i:{_any(*map(str.title, WEEKDAYS))})\b(?!')"
 _CAPITAL_WEEKDAY = _any(
     rf"(?<=\w )(?<!\bis )(?<!\bwas )(?<!\bit )(?<!\bthe )(?<!\ba ){_CAPITAL}",
@@ -35,7 +35,7 @@ _MONTH = _any(
     *["january", "february", "april", "june", "july", "august", "september", "october", "november", "december"],
     *["jan", "feb", "mar", "apr", "jun", "jul", "aug", "sept?", "oct", "nov", "dec"],
 )
-_ANY_MONTH = _any(_MONTH, "march", "may")  # which are months only where more than a number says so
+_ANY_MONTH = _any(_MONTH, "march", "may")  # these two are months only if more than a number says so
 _YEAR = r"(?:19|20)\d\d\b"
 _NUMBER = _any(
     r"\d{1,6}(?:\.\d)?",
@@ -56,7 +56,7 @@ _AMOUNT = _any(
 _AM_PM = r"(?:[ap]\.m\.|[ap]\.?m)(?!\w)"
 _IN_PART = _any(rf" in the {_PART}\b", r" at night\b")
 _TO = _any(" (?:and|to|till|until) ", " ?[-–] ?")
-# What may stand behind two bare hours: no noun that they would count.
+# What may follow two bare hours: anything but a noun that they would count.
 _NO_NOUN = r"(?= ?(?:$|[?.,;!)]|(?:{})\b))".format(
     "yesterday|today|this|last|on|in the|at|who|what|which|how|when|where|did|was|were|is|are|has|have|any|and|or"
 )
@@ -152,8 +152,8 @@ class Term(NamedTuple):
     end: int
 
 
-def terms(sentence: str) -> list[Term]:
-    """The times that a sentence names, in its order.
+def find_terms(sentence: str) -> list[Term]:
+    """The times that a sentence names, from left to right.
 
     Args:
         sentence: with single blanks between the words.

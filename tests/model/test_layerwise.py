@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longwatch.daemon.answer.layerwise import LayerwiseRecall
-from longwatch.daemon.answer.layerwise import Part as WindowPart
+from longwatch.daemon.answer.layerwise import ContextPart, LayerwiseRecall
 from longwatch.daemon.model.layerwise_context import LayerwiseContext
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.memory.block import Block, BlockInfo
+from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.retrievers.rekv import RekvRetriever
 from longwatch.retrieval.retrievers.retriever import Hit
 from longwatch.retrieval.settings import RetrievalConfig
@@ -70,11 +70,20 @@ def world(checkpoint: str, frames: list[NDArray[np.uint8]]) -> World:
     return World(lm, plain, lm.prompt.question_ids(QUESTION), sink, blocks, ours)
 
 
+def rekv(world: World) -> RekvRetriever:
+    config = RetrievalConfig(retriever="rekv", recall_blocks=3)
+    made = make_retriever(config, SignatureLayout(None), world.lm.geometry, lambda _: torch.empty(0))
+    assert isinstance(made, RekvRetriever)
+    return made
+
+
 def recalling(world: World, rank: Callable[[int, Tensor], list[Hit]]) -> LayerwiseRecall:
     """A recall before a window of the newest blocks."""
     window = world.lm.new_window()
-    recent = [WindowPart(block.keys, block.values) for block in world.ours[-NEWEST:]]
-    return LayerwiseRecall(world.lm, WindowPart(*window.sink), recent, rank, lambda info: world.ours[info.block_id - 1])
+    recent = [ContextPart(block.keys, block.values) for block in world.ours[-NEWEST:]]
+    return LayerwiseRecall(
+        world.lm, ContextPart(*window.sink), recent, rank, lambda info: world.ours[info.block_id - 1]
+    )
 
 
 def said_by(world: World, context: LayerwiseContext, tokens: int = 6) -> tuple[Tensor, list[int]]:
@@ -154,9 +163,9 @@ def test_the_same_blocks_in_every_layer_give_what_the_ordinary_context_gives(wor
 
 def test_a_question_in_chunks_of_any_size_recalls_and_answers_as_in_one(world: World) -> None:
     """Each layer chooses by the mean of all of the question's queries, which the layers before it bear on."""
-    retriever = RekvRetriever(RetrievalConfig(recall_blocks=3), SignatureLayout(None), world.lm.geometry)
+    retriever = rekv(world)
     for block in world.ours[:-NEWEST]:
-        retriever.index.add(block.info, retriever.parts(block.signature))
+        retriever.index.add(block.info, retriever.index.cut(block.signature))
     whole, found = None, []
     for chunk in (512, 7, 1):
         world.lm.config = msgspec.structs.replace(world.lm.config, chunk_tokens=chunk)
@@ -200,9 +209,9 @@ def test_more_blocks_in_some_layers_than_in_others_give_what_a_loop_by_hand_give
 
 def test_rekv_recalls_in_each_layer_what_its_score_says_of_queries_that_saw_the_layers_before(world: World) -> None:
     """The retriever with its index, and a loop that scores every block by hand as the paper does."""
-    retriever = RekvRetriever(RetrievalConfig(recall_blocks=3), SignatureLayout(None), world.lm.geometry)
+    retriever = rekv(world)
     for block in world.ours:
-        retriever.index.add(block.info, retriever.parts(block.signature))
+        retriever.index.add(block.info, retriever.index.cut(block.signature))
     in_window = {block.block_id for block in world.ours[-NEWEST:]}
     found: list[set[int]] = []
 
@@ -240,8 +249,8 @@ def test_a_block_that_cannot_be_read_is_left_out_of_every_layer(world: World) ->
         tried.append(info.block_id)
         return None if info.block_id == 7 else world.ours[3]
 
-    sink = WindowPart(*world.lm.new_window().sink)
-    recent = [WindowPart(block.keys, block.values) for block in world.ours[-NEWEST:]]
+    sink = ContextPart(*world.lm.new_window().sink)
+    recent = [ContextPart(block.keys, block.values) for block in world.ours[-NEWEST:]]
     recall = LayerwiseRecall(world.lm, sink, recent, lambda *_: hits, fetch)
     logits, _ = said_by(world, finished(recall.context(world.ids)))
     expected, _ = said_by(world, handed(world, [[3]] * layers))

@@ -12,8 +12,8 @@ from torch.nn.functional import normalize
 
 from longwatch.memory.partition import PartitionVersion
 from longwatch.retrieval.embedding import EmbeddingSpace
+from longwatch.retrieval.index.day import IndexDay
 from longwatch.retrieval.index.dayfile import pack_day, read_day
-from longwatch.retrieval.index.index import Day
 from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.retrievers.hybrid import HybridRetriever
 from longwatch.retrieval.retrievers.retriever import Hit, Query, Retriever
@@ -52,7 +52,7 @@ class Seen(World):
         embed = None if space is None else self.embed
         made = make_retriever(config, of_space, GEOMETRY, self.read_keys, embed)
         for info, signature in zip(self.infos, signatures, strict=True):
-            made.index.add(info, made.parts(signature))
+            made.index.add(info, made.index.cut(signature))
         return made
 
 
@@ -81,9 +81,10 @@ def test_the_other_rows_of_a_signature_are_as_without_a_picture() -> None:
     world = Seen(5)
     plain, seen = WITHOUT.signatures(world.keys), layout(SPACE).signatures(world.keys, world.pictures)
     for a, b in zip(plain, seen, strict=True):
-        assert torch.equal(WITHOUT.of_heads(a), layout(SPACE).of_heads(b))
-        assert torch.equal(WITHOUT.mean_keys(a, GEOMETRY), layout(SPACE).mean_keys(b, GEOMETRY))
-        assert torch.equal(WITHOUT.mean_keys(a, GEOMETRY), WITHOUT.mean_keys(b, GEOMETRY))
+        for kind in (SignatureLayout.head_parts, SignatureLayout.layer_parts):
+            for old, new in zip(kind(WITHOUT, GEOMETRY), kind(layout(SPACE), GEOMETRY), strict=True):
+                assert torch.equal(old.cut(a), new.cut(b))
+                assert torch.equal(old.cut(a), old.cut(b))
 
 
 def test_blocks_seen_without_the_model_or_with_another_are_not_found_and_the_rest_are() -> None:
@@ -121,9 +122,9 @@ def test_an_index_file_of_another_models_vectors_finds_nothing(tmp_path: Path) -
     )
     for space, found in ((OTHER, []), (SPACE, list(range(1, 31)))):
         old, new = (make_retriever(config, layout(of), GEOMETRY, world.read_keys, world.embed) for of in (space, SPACE))
-        day = Day(old.index.shapes)
+        day = IndexDay(old.index.shapes)
         for info, signature in zip(world.infos, layout(space).signatures(world.keys, world.pictures), strict=True):
-            day.add(info, old.parts(signature))
+            day.add(info, old.index.cut(signature))
         (tmp_path / "day").write_bytes(b"".join(pack_day(day, version)))
         new.index.take(read_day(tmp_path / "day", version, new.index.shapes))
         assert sorted(ids(new.rank(Query("3"), None, ()))) == found
@@ -171,7 +172,7 @@ def test_without_calibration_hybrid_takes_the_mean_keys_beside_the_pictures() ->
         config = RetrievalConfig(retriever=name, candidates=30, recall_blocks=12 if name == "hybrid" else 30)  # type: ignore[arg-type]
         made.append(make_retriever(config, of, GEOMETRY, world.read_keys, world.embed))
         for info, signature in zip(world.infos, signatures, strict=True):
-            made[-1].index.add(info, made[-1].parts(signature))
+            made[-1].index.add(info, made[-1].index.cut(signature))
     queries = {layer: torch.randn(4, 5, 16, generator=world.generator) for layer in range(3)}
     assert ids(made[0].rank(Query("50", queries), None, ())) == fused(made[1:], queries, None, set())
     assert made[0].last_layer is None

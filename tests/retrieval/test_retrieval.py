@@ -9,15 +9,14 @@ from torch import Tensor
 
 from longwatch.memory.block import BlockInfo, Geometry
 from longwatch.retrieval.blockrows import BlockRows
-from longwatch.retrieval.budget import over_span, within_budget
-from longwatch.retrieval.heads import RetrievalHeads, attention_score, outlying
+from longwatch.retrieval.heads import RetrievalHeads, score_attention
 from longwatch.retrieval.index.day import SPAN_ROWS
 from longwatch.retrieval.index.index import SignatureIndex
 from longwatch.retrieval.retrievers.choice import make_retriever
-from longwatch.retrieval.retrievers.retriever import Hit, Query, Retriever
+from longwatch.retrieval.retrievers.retriever import Query, Retriever
 from longwatch.retrieval.retrievers.shared import SharedRetriever
 from longwatch.retrieval.settings import RetrievalConfig
-from longwatch.retrieval.signature import SignatureLayout
+from longwatch.retrieval.signature import SignatureLayout, SignaturePart, choose_outlying
 from longwatch.retrieval.time.span import Span
 
 GEOMETRY = Geometry(layers=3, kv_heads=2, head_dim=16)
@@ -47,7 +46,7 @@ class World:
 
     def fill(self, retriever: Retriever) -> None:
         for info, signature in zip(self.infos, SignatureLayout(HEADS).signatures(self.keys), strict=True):
-            retriever.index.add(info, retriever.parts(signature))
+            retriever.index.add(info, retriever.index.cut(signature))
 
     def retriever(self, name: str = "heads", **options: int) -> Retriever:
         config = RetrievalConfig(retriever=name, **options)  # type: ignore[arg-type]
@@ -66,14 +65,14 @@ def test_attention_score_equals_a_plain_softmax_loop() -> None:
             scores = [queries[head, token] @ keys[b][head].T / 8**0.5 for b in range(3)]
             total = torch.cat(scores).exp().sum()
             expected += torch.stack([(s.exp().sum() / total).sqrt() for s in scores]) / 6
-    assert torch.allclose(attention_score(queries, keys), expected, atol=1e-6)
+    assert torch.allclose(score_attention(queries, keys), expected, atol=1e-6)
 
 
 def test_a_block_that_bears_on_all_words_comes_before_one_that_draws_all_of_ones_attention() -> None:
     """Two words: the first block answers to both a little, the second to one alone, and more in sum."""
     queries = 8 * torch.eye(4)[None, :2]
     keys = [torch.tensor([[[1.1, 0.0, 0, 0], [0.0, 1.1, 0, 0]]]), torch.tensor([[[1.4, 0.0, 0, 0]]])]
-    both, one = attention_score(queries, [*keys, torch.tensor([[[0.0, 1.2, 0, 0]]])])[:2]
+    both, one = score_attention(queries, [*keys, torch.tensor([[[0.0, 1.2, 0, 0]]])])[:2]
     assert both > one
 
 
@@ -82,17 +81,17 @@ def test_a_blocks_share_is_the_same_among_all_as_among_some_where_the_others_are
     queries = torch.randn(2, 5, 16, generator=generator)
     keys = [torch.randn(2, 6, 16, generator=generator) for _ in range(20)]
     others = queries @ torch.cat(keys[8:], 1).transpose(1, 2) * 16**-0.5
-    some = attention_score(queries, keys[:8], others.logsumexp(-1))
-    assert torch.allclose(some, attention_score(queries, keys)[:8], atol=1e-6)
+    some = score_attention(queries, keys[:8], others.logsumexp(-1))
+    assert torch.allclose(some, score_attention(queries, keys)[:8], atol=1e-6)
     assert torch.allclose(
-        attention_score(queries, keys, torch.full((2, 5), -torch.inf)), attention_score(queries, keys)
+        score_attention(queries, keys, torch.full((2, 5), -torch.inf)), score_attention(queries, keys)
     )
 
 
 def test_outlying_keys_are_the_ones_that_differ_from_the_rest() -> None:
     keys = torch.zeros(2, 9, 4)
     keys[0, 3, 0], keys[0, 7, 1], keys[1, 0, 2] = 5.0, 4.0, 3.0
-    chosen = outlying(keys, 3)
+    chosen = choose_outlying(keys, 3)
     assert chosen[0, 0].tolist() == [5, 0, 0, 0]
     assert [0.0, 4.0, 0.0, 0.0] in chosen[0].tolist()
     assert chosen[1, 0].tolist() == [0, 0, 3, 0]
@@ -100,11 +99,12 @@ def test_outlying_keys_are_the_ones_that_differ_from_the_rest() -> None:
 
 def test_the_index_finds_what_brute_force_finds() -> None:
     vectors = torch.randn(300, 4, 16, generator=torch.Generator().manual_seed(2))
-    index = SignatureIndex([(4, 16)])
+    of_block = SignaturePart(4, 16)
+    index = SignatureIndex([of_block])
     for i, part in enumerate(vectors):
         index.add(BlockInfo(i + 1, i * DAY_NS // 100, i * DAY_NS // 100, 4), [part])
     queries = torch.randn(5, 16, generator=torch.Generator().manual_seed(3))
-    found = index.search(0, queries, 3)
+    found = index.search(of_block, queries, 3)
     best = (queries @ vectors.view(-1, 16).T).argmax(1) // 4 + 1
     order = found.scores.argmax(1)
     assert found.block_ids[np.arange(5), order].tolist() == best.tolist()
@@ -142,7 +142,7 @@ def test_heads_rank_first_what_scoring_every_block_ranks_first() -> None:
     retriever = world.retriever()
     for block_id in range(10, 500, 35):
         queries = world.looking_for(block_id, strength=3.0)
-        score = attention_score(HEADS.queries(queries), [world.read_keys(i.block_id) for i in world.infos])
+        score = score_attention(HEADS.queries(queries), [world.read_keys(i.block_id) for i in world.infos])
         assert retriever.rank(Query(by_layer=queries), None, ())[0].info.block_id == int(score.argmax()) + 1
 
 
@@ -157,8 +157,8 @@ def test_candidates_are_scored_as_among_all_blocks() -> None:
 
         def plain(ids: list[int], query: Query = query) -> set[int]:
             keys = [world.read_keys(i) for i in ids]
-            lift = attention_score(HEADS.queries(query.by_layer), keys)
-            lift -= attention_score(HEADS.queries(query.blank), keys)
+            lift = score_attention(HEADS.queries(query.by_layer), keys)
+            lift -= score_attention(HEADS.queries(query.blank), keys)
             return {ids[i] for i in lift.topk(4).indices.tolist()}
 
         found = [hit.info.block_id for hit in retriever.rank(query, None, ())]
@@ -224,9 +224,11 @@ def test_forgetting_blocks_of_a_day_leaves_the_index_as_if_they_had_never_come()
     never = make_retriever(RetrievalConfig(candidates=60), SignatureLayout(HEADS), GEOMETRY, world.read_keys)
     signatures = SignatureLayout(HEADS).signatures(world.keys)
     for info in world.infos:
-        never.index.add(info, never.parts(signatures[info.block_id - 1]))
+        never.index.add(info, never.index.cut(signatures[info.block_id - 1]))
     assert forgetful.rank(Query(by_layer=queries), None, ()) == never.rank(Query(by_layer=queries), None, ())
-    searched = [retriever.index.search(0, torch.eye(16), 200) for retriever in (forgetful, never)]
+    searched = [
+        retriever.index.search(retriever.index.parts[0], torch.eye(16), 200) for retriever in (forgetful, never)
+    ]
     assert np.array_equal(searched[0].block_ids, searched[1].block_ids)
     assert np.array_equal(searched[0].scores, searched[1].scores)
 
@@ -254,12 +256,6 @@ def test_without_calibration_heads_fall_back_to_rekv_shared() -> None:
     assert made.last_layer is None
 
 
-def test_a_budget_of_tokens_ends_the_list() -> None:
-    hits = World(30).retriever("recent", recall_blocks=20).rank(Query(), None, ())
-    assert len(within_budget(hits, 20, 13)) == 2
-    assert len(within_budget(hits, 4, 1000)) == 4
-
-
 def test_rows_of_blocks_are_the_blocks() -> None:
     blocks = [BlockInfo(i + 1, 10 * i, 10 * i + 9, 5 + i % 3, gap=i % 4 == 0) for i in range(12)]
     rows = BlockRows(np.array([tuple(block) for block in blocks], SPAN_ROWS))
@@ -270,18 +266,8 @@ def test_rows_of_blocks_are_the_blocks() -> None:
     assert (rows.most_tokens, rows[:0].most_tokens) == (7, 1)
 
 
-def test_a_span_is_recalled_whole_or_by_its_best_and_evenly() -> None:
-    infos = BlockRows(np.array([tuple(info) for info in World(30).infos], SPAN_ROWS))
-    hits = [Hit(infos[i], 1 / (i + 1)) for i in (7, 8, 20)]
-    assert over_span(hits[:2], infos[7:10], 4) == [*hits[:2], Hit(infos[9], 0.0)]
-    chosen = over_span(hits, infos, 6)
-    assert chosen[:3] == hits
-    assert [hit.info.block_id for hit in chosen[3:]] == [1, 16, 30]
-    assert over_span([], infos[:0], 6) == []
-
-
 def test_the_newest_blocks_are_those_that_came_last_though_the_clock_was_set_back() -> None:
-    index = SignatureIndex([(1, 4)])
+    index = SignatureIndex([SignaturePart(1, 4)])
     days = [3, 3, 5, 5, 3, 3]  # the clock was ahead by two days for a while
     for number, day in enumerate(days, 1):
         start_ns = (day * 86_400 + number) * 10**9

@@ -9,8 +9,8 @@ import torch
 
 from longwatch.memory.block import BlockInfo
 from longwatch.retrieval.index.index import SignatureIndex
-from longwatch.retrieval.retrievers.rekv import RekvRetriever, by_layers
-from longwatch.retrieval.retrievers.retriever import Hit, Query
+from longwatch.retrieval.retrievers.rekv import RekvRetriever
+from longwatch.retrieval.retrievers.retriever import Hit, Query, merge_layers
 from longwatch.retrieval.time.span import Span
 
 from .test_retrieval import DAY_NS, SECOND_NS, World
@@ -44,9 +44,9 @@ def test_the_layers_rankings_as_one_count_the_layers() -> None:
         [Hit(infos[4], 0.7), Hit(infos[1], 0.3)],
         [],
     ]
-    ranked = by_layers(rankings)
+    ranked = merge_layers(rankings)
     assert [(hit.info.block_id, hit.score) for hit in ranked] == [(1, 0.75), (3, 0.25), (4, 0.25), (2, 0.25)]
-    assert by_layers([]) == []
+    assert merge_layers([]) == []
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 16])

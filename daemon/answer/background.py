@@ -1,4 +1,4 @@
-"""`Elsewhere`: work on another thread that an answer waits for, though not for ever, while the engine goes on."""
+"""`BackgroundWork`: work on another thread for which an answer waits, though not for ever, while the engine goes on."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _T = TypeVar("_T")
 THREADS = 2
 
 
-class Elsewhere(Generic[_T]):
+class BackgroundWork(Generic[_T]):
     """One piece of work, begun at once.
 
     Args:
-        work: what is done; it may raise.
-        seconds: how long it is waited for, the time in the queue included.
-        too_long: the sentence for the client where it takes longer.
+        work: may raise.
+        seconds: how long the answer waits for it, the time in the queue included.
+        too_long: the sentence for the client if it takes longer.
     """
 
     def __init__(self, work: Callable[[], _T], *, seconds: float, too_long: str) -> None:
@@ -32,12 +32,12 @@ class Elsewhere(Generic[_T]):
         """Whether it is done, or has taken too long."""
         return self._future.done() or time.monotonic() >= self._until
 
-    def on_done(self, told: Callable[[], None]) -> None:
-        """Has somebody told when it is done; called on the thread that did it."""
-        self._future.add_done_callback(lambda _: told())
+    def call_when_done(self, on_done: Callable[[], None]) -> None:
+        """Has a function called when it is done, on the thread that did it."""
+        self._future.add_done_callback(lambda _: on_done())
 
-    def result(self) -> Generator[Elsewhere[_T], None, _T]:
-        """Its result, or what it raised; gives itself to whoever takes the steps until it is there.
+    def result(self) -> Generator[BackgroundWork[_T], None, _T]:
+        """Its result, or what it raised. Until then it yields itself to whoever takes the answer's steps.
 
         Raises:
             QuestionRefused: it took too long.
@@ -52,4 +52,5 @@ class Elsewhere(Generic[_T]):
 
 @cache
 def threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, "elsewhere")
+    """The threads that do it."""
+    return ThreadPoolExecutor(THREADS, "background")

@@ -1,4 +1,4 @@
-"""`When`: the time that a question is about, an event that it names looked up."""
+"""`QuestionTime`: the time that a question is about. If it names an event, that is looked up first."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from datetime import datetime, tzinfo
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from ...memory.block import BlockInfo
 from ...retrieval.retrievers.retriever import Hit
+from ...retrieval.steps import Steps
 from ...retrieval.time.anchor import Anchor
-from ...retrieval.time.reference import named_span, understand
+from ...retrieval.time.reference import read_span, understand
 from ...retrieval.time.span import SECOND_NS, Span
 from ..protocol import Ask
 from ..stream.stream import Stream
-from .elsewhere import Elsewhere
-from .recall import Recall
+from .background import BackgroundWork
 
 AROUND_NS = 300 * SECOND_NS  # how far "before the van came" reaches
 _VISIT_NS = 30 * SECOND_NS  # hits that lie closer together show one event
@@ -24,11 +25,11 @@ _READING_SECONDS = 10.0  # a hundred times what the longest question takes
 _T = TypeVar("_T")
 
 
-class When(NamedTuple):
+class QuestionTime(NamedTuple):
     """What time a question is about.
 
     Attributes:
-        question: as the model is asked it, an event in it replaced by the time at which it was.
+        question: as the model is asked it. Where it named an event, it now names the time of that event.
         span: None is any time.
         words: that were read as a time, or empty.
         event: that was looked up, or empty; `event_span` is when it was, or None where nothing was found.
@@ -42,11 +43,20 @@ class When(NamedTuple):
     event_span: Span | None = None
     present: bool = False
 
+    def touches(self, info: BlockInfo) -> bool:
+        """Whether a block shows something of that time."""
+        return self.span is None or self.span.touches(info.start_ns, info.end_ns)
 
-def when(request: Ask, stream: Stream, recall: Recall) -> Generator[Elsewhere[Any] | None, None, When]:
+
+def read_time(
+    request: Ask, stream: Stream, look_up: Callable[[str, Span | None], Steps[list[Hit]]]
+) -> Generator[BackgroundWork[Any] | None, None, QuestionTime]:
     """The time that the client gave, in numbers or words, else what the question says.
 
     Words are read on another thread: dates in words, and patterns over a long text, take time.
+
+    Args:
+        look_up: ranks the blocks that show an event within a span, best first.
 
     Raises:
         TimeSpanError: it is impossible.
@@ -54,34 +64,38 @@ def when(request: Ask, stream: Stream, recall: Recall) -> Generator[Elsewhere[An
     """
     question = request.question
     if request.since_ns is not None or request.until_ns is not None:
-        return When(question, Span(request.since_ns, request.until_ns))
+        return QuestionTime(question, Span(request.since_ns, request.until_ns))
     if request.time:
-        span = yield from _elsewhere(partial(named_span, request.time, stream.now_ns, stream.zone))
-        return When(question, span, request.time)
-    read = yield from _elsewhere(partial(understand, question, stream.now_ns, stream.zone))
+        span = yield from _read_beside(partial(read_span, request.time, stream.now_ns, stream.zone))
+        return QuestionTime(question, span, request.time)
+    read = yield from _read_beside(partial(understand, question, stream.now_ns, stream.zone))
     if read.anchor is None:
-        return When(question, read.span, read.words, present=read.present and read.span is None)
-    seen = _visit((yield from recall.rank(read.anchor.event, read.span)))
+        return QuestionTime(question, read.span, read.words, present=read.present and read.span is None)
+    seen = _span_visit((yield from look_up(read.anchor.event, read.span)))
     if seen is None:
-        return When(question, read.span, read.words, read.anchor.event)
-    span = _beside(read.anchor, seen)
-    between = " and ".join(clock(time_ns, stream.zone)[11:] for time_ns in span if time_ns is not None)
+        return QuestionTime(question, read.span, read.words, read.anchor.event)
+    span = _resolve_anchor(read.anchor, seen)
+    between = " and ".join(format_time(time_ns, stream.zone)[11:] for time_ns in span if time_ns is not None)
     clause = re.compile(rf"\b\w+ {re.escape(read.anchor.event)}", re.IGNORECASE)
-    return When(clause.sub(f"between {between}", question), span, read.words, read.anchor.event, seen)
+    return QuestionTime(clause.sub(f"between {between}", question), span, read.words, read.anchor.event, seen)
 
 
-def _elsewhere(work: Callable[[], _T]) -> Generator[Elsewhere[Any], None, _T]:
-    too_long = f"the time in the question was not read within {_READING_SECONDS:.0f} s; give it as since and until"
-    return Elsewhere(work, seconds=_READING_SECONDS, too_long=too_long).result()
-
-
-def clock(time_ns: int, zone: tzinfo) -> str:
+def format_time(time_ns: int, zone: tzinfo) -> str:
     """`2026-03-02 14:03:20`."""
     return datetime.fromtimestamp(time_ns // SECOND_NS, zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _visit(hits: list[Hit]) -> Span | None:
-    """The time around the best hit in which hits follow each other closely: the thing was there all the while."""
+def _read_beside(work: Callable[[], _T]) -> Generator[BackgroundWork[Any], None, _T]:
+    too_long = f"the time in the question was not read within {_READING_SECONDS:.0f} s; give it as since and until"
+    return BackgroundWork(work, seconds=_READING_SECONDS, too_long=too_long).result()
+
+
+def _span_visit(hits: list[Hit]) -> Span | None:
+    """When the thing was there: from the best hit as far as other hits follow one another closely.
+
+    best hit ■, others □:      □        □ □ □ ■ □ □           □
+                                       └──────────┘ no two more than 30 s apart
+    """
     if not hits:
         return None
     best = hits[0].info
@@ -96,9 +110,10 @@ def _visit(hits: list[Hit]) -> Span | None:
     return Span(since_ns, until_ns)
 
 
-def _beside(anchor: Anchor, seen: Span) -> Span:
+def _resolve_anchor(anchor: Anchor, seen: Span) -> Span:
+    """The span before, after or during an event."""
     assert seen.since_ns is not None, "an event has a beginning"
-    assert seen.until_ns is not None, "and an end"
+    assert seen.until_ns is not None, "an event has an end"
     if anchor.relation == "before":
         return Span(max(0, seen.since_ns - AROUND_NS), max(0, seen.since_ns - 1))
     if anchor.relation == "after":
