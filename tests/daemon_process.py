@@ -36,13 +36,21 @@ class DaemonProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:  # `__exit__` is not called, and nothing else would end it
+            self.client.close()
+            self.kill()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.client.close()
         if self._process is not None:
-            code = self.stop()
+            try:
+                code = self.stop()
+            finally:
+                self.kill()  # where it did not end in time
             assert code in (0, -signal.SIGKILL), f"the daemon ended with {code}: {self.log.read_text()[-4000:]}"
 
     def start(self, *wrapper: str) -> None:

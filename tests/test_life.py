@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from .rtsp_server import RtspServer
 SCENE = Scene(seed=11, busy=0.5)
 START = 120  # the second of the scene that the camera begins at; by then something has come
 SPEED, FPS = 6, 6  # seconds of the scene in a second, and frames: one a second of the scene
+NEVER_YET = ("green bicycle", "white box", "purple van", "orange car", "black person", "yellow box", "purple box")
 needs_camera = pytest.mark.skipif(not rtsp_server.is_available(), reason="no RTSP server; see tests/install_debian.sh")
 
 
@@ -28,30 +30,43 @@ def camera_stream(url: str) -> str:
     return f'[streams.yard]\nurl = "{url}"\nfps = {FPS}\nstall_seconds = 3\nreconnect_seconds = 1\n'
 
 
-def paint(number: int) -> NDArray[np.uint8]:
-    return SCENE.render(START + number / FPS * SPEED)
+class Pictures:
+    """What the camera shows. A busy daemon may begin to watch late, so it is noted when what was shown."""
 
+    def __init__(self) -> None:
+        self._shown: list[tuple[int, float]] = []  # when, and which second of the scene
 
-def questions() -> list[tuple[str, str]]:
-    """What appeared in the camera's first quarter of a minute, and what never did."""
-    things = (thing for t in range(START, START + 90) for thing in SCENE.state(t).things if not thing.half_seen)
-    seen = list(dict.fromkeys(f"{thing.colour} {thing.kind}" for thing in things))
-    later = {f"{v.colour} {v.kind}" for v in SCENE.visits(START, START + 600)}
-    absent = [t for t in ("green bicycle", "white box", "purple van", "orange car", "black person") if t not in later]
-    return [(f"did a {thing} appear?", "yes") for thing in seen[:3]] + [
-        (f"did a {thing} appear?", "no") for thing in absent[:3]
-    ]
+    def __call__(self, number: int) -> NDArray[np.uint8]:
+        second = START + number / FPS * SPEED
+        self._shown.append((time.time_ns(), second))
+        return SCENE.render(second)
+
+    def questions(self, since_ns: int) -> list[tuple[str, str]]:
+        """What appeared in the quarter of a minute from a time on, and what never did."""
+        seconds = [second for time_ns, second in self._shown if since_ns <= time_ns < since_ns + 15 * 10**9]
+        things = (thing for second in seconds for thing in SCENE.state(second).things if not thing.half_seen)
+        seen = list(dict.fromkeys(f"{thing.colour} {thing.kind}" for thing in things))
+        ever = {f"{v.colour} {v.kind}" for v in SCENE.visits(0, self._shown[-1][1])}
+        absent = [name for name in NEVER_YET if name not in ever]
+        return [(f"did a {thing} appear?", "yes") for thing in seen[:3]] + [
+            (f"did a {thing} appear?", "no") for thing in absent[:3]
+        ]
 
 
 @needs_camera
 def test_a_camera_is_remembered_through_an_outage_and_a_kill(tmp_path: Path) -> None:
     """Watch, ask; the camera dies and returns; the daemon is killed and started; the same question again."""
-    camera = RtspServer(paint, width=WIDTH, height=HEIGHT, fps=FPS, user="ann", password="s3cret")
+    pictures = Pictures()
+    camera = RtspServer(pictures, width=WIDTH, height=HEIGHT, fps=FPS, user="ann", password="s3cret")
     with camera, DaemonProcess(tmp_path, camera_stream(camera.url)) as daemon:
-        daemon.wait(lambda s: s.streams[0].blocks >= 36 and s.streams[0].last_ns - s.streams[0].first_ns > 20 * 10**9)
+        began = daemon.wait(
+            lambda s: s.streams[0].blocks >= 36 and s.streams[0].last_ns - s.streams[0].first_ns > 20 * 10**9
+        )
+        questions = pictures.questions(began.streams[0].first_ns)
         # 1. The past is answered, from blocks that left the window long ago.
-        right = [daemon.client.ask(question).text == answer for question, answer in questions()]
-        assert sum(right) >= 4, right
+        right = [daemon.client.ask(question).text == answer for question, answer in questions]
+        assert len(right) >= 4
+        assert sum(right) >= len(right) - 2, right
         # 2. The camera dies for some seconds and returns: a gap, in status and in an answer about that time.
         camera.kill()
         daemon.wait(lambda status: status.streams[0].state == "reconnecting")
@@ -66,12 +81,12 @@ def test_a_camera_is_remembered_through_an_outage_and_a_kill(tmp_path: Path) -> 
         camera.kill()
         daemon.wait(lambda s: s.streams[0].state == "reconnecting")
         before = daemon.wait(lambda s: s.streams[0].durable_id == s.streams[0].blocks and not s.queued_blocks)
-        first = [daemon.client.ask(question) for question, _ in questions()]
+        first = [daemon.client.ask(question) for question, _ in questions]
         daemon.kill()
         daemon.start()
         after = daemon.client.status()
         assert after.streams[0].blocks == before.streams[0].blocks
-        second = [daemon.client.ask(question) for question, _ in questions()]
+        second = [daemon.client.ask(question) for question, _ in questions]
         assert [end.recalled for end in second] == [end.recalled for end in first]
         assert [end.text for end in second] == [end.text for end in first]
         assert all(end.recalled for end in first)

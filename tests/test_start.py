@@ -36,7 +36,7 @@ def foreign(tmp_path: Path) -> Iterator[Path]:
 )
 def test_no_program_runs_a_module_of_the_folder_it_is_started_in(foreign: Path, arguments: list[str]) -> None:
     program = Path(sys.executable).with_name("longwatch")
-    done = subprocess.run([program, *arguments], cwd=foreign, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([program, *arguments], cwd=foreign, capture_output=True, text=True, check=False, timeout=120)
     assert "a module of this folder" not in done.stderr
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) or arguments[0] == "scene", done.stderr
 
@@ -67,15 +67,17 @@ def test_who_waits_for_an_answer_is_told_that_the_daemon_stops(tmp_path: Path) -
         begun = threading.Event()
         with ThreadPoolExecutor() as pool:
             waits = pool.submit(_ask_at_length, daemon.client, begun)
-            assert begun.wait(30)
+            assert begun.wait(120)
             assert daemon.stop() == 0
             with pytest.raises(Refused, match="the daemon is stopping"):
-                waits.result(60)
+                waits.result(120)
 
 
 def _ask_at_length(client: Client, begun: threading.Event) -> None:
-    for _ in client.ask_stream("what happened?", temperature=5.0, max_tokens=4096):
-        begun.set()
+    """Asks again and again, so that an answer is under way however late the daemon hears the signal."""
+    while True:
+        for _ in client.ask_stream("what happened?", temperature=5.0, max_tokens=4096):
+            begun.set()
 
 
 class Failing:
@@ -113,5 +115,5 @@ def test_a_signal_while_a_library_loads_ends_the_process_at_once(tmp_path: Path)
         assert process.stdout is not None
         assert process.stdout.readline() == "loading\n"
         process.terminate()
-        assert process.communicate(timeout=10)[0] == "closed\n"
+        assert process.communicate(timeout=60)[0] == "closed\n"
         assert process.returncode == 0
