@@ -11,9 +11,11 @@ import pytest
 
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.errors import CaptureError, StreamExists, StreamUnknown
+from longwatch.daemon.protocol import Done, StreamsRemove
 from longwatch.daemon.roster import Plan, Roster
 from longwatch.daemon.stream.inbox import Inbox
 from longwatch.daemon.stream.stream import Stream
+from longwatch.daemon.stream_orders import RemoveStream
 from longwatch.daemon.streams import Streams
 from longwatch.daemon.watchlist import WatchList
 from longwatch.memory.book import Book
@@ -53,7 +55,12 @@ class Turns:
 
     def unwatch(self) -> Inbox:
         self.watched = False
-        return cast(Inbox, None)
+        return cast(Inbox, SimpleNamespace(stop=self._stop))
+
+    def _stop(self) -> None:
+        if self.fails:
+            raise OSError("Too many open files")
+        self.stopped = True
 
 
 class House:
@@ -130,6 +137,28 @@ def test_a_stream_may_be_watched_again_only_once_its_source_has_ended(house: Hou
     assert house.streams.watched == ["yard"]
     with pytest.raises(StreamExists, match="a stream yard is there already"):
         house.watch_list.watch("yard", GATE)
+
+
+def test_removing_a_stream_stops_its_source_and_then_its_name_is_free(house: House) -> None:
+    house.watch_list.watch("yard", YARD)
+    (stream,) = house.streams.all
+    order = RemoveStream(house.watch_list, StreamsRemove(request_id="1", name="yard"), lambda _: None)
+    order.run()
+    assert not cast(Turns, stream).stopped
+    assert order.finish() == Done(request_id="1")
+    assert cast(Turns, stream).stopped
+    house.watch_list.watch("yard", GATE)
+
+
+def test_a_name_is_free_again_though_its_source_could_not_be_stopped(house: House) -> None:
+    house.watch_list.watch("yard", YARD)
+    (stream,) = house.streams.all
+    cast(Turns, stream).fails = True
+    order = RemoveStream(house.watch_list, StreamsRemove(request_id="1", name="yard"), lambda _: None)
+    order.run()
+    with pytest.raises(OSError, match="Too many open files"):
+        order.finish()
+    house.watch_list.watch("yard", GATE)
 
 
 def test_a_stream_that_cannot_be_opened_leaves_no_trace(house: House) -> None:
