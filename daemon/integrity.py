@@ -1,4 +1,4 @@
-"""`IntegrityCheck`: whether the books of what the daemon holds in RAM balance, checked while it is idle."""
+"""`IntegrityCheck`: whether the daemon's account of what it holds in RAM is right, checked while it is idle."""
 
 from __future__ import annotations
 
@@ -38,4 +38,5 @@ class IntegrityCheck:
                 check()
             except AssertionError as exc:
                 self.failures += 1
-                _log.error("the books do not balance; please report this", error=str(exc), failures=self.failures)
+                what = "the account of what is held in RAM is wrong; please report this"
+                _log.error(what, error=str(exc), failures=self.failures)
