@@ -34,7 +34,7 @@ class Measurements:
         self._store = store
         self._stopping = threading.Event()
         self._thread = SupervisedThread("measurements", self._run)
-        self.newest = Measurement(StoreStats(0, 0, 0, 0, ""), 0)
+        self.newest = Measurement(StoreStats(0, 0, ""), 0)
         self._measure()
 
     @property

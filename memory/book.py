@@ -93,7 +93,7 @@ class Book:
         self._raise("ids", {stream.encode(): block_id})
 
     def settle_last_id(self, stream: str, block_id: int) -> None:
-        """Lowers the mark to the last id that was really given. Only whoever raised it may do so."""
+        """Lowers the mark to the last id that was really given. Only the caller that raised it may do so."""
         with self._write() as txn:
             txn.put(stream.encode(), _NUMBER.pack(block_id), db=self._tables["ids"])
 

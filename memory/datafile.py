@@ -105,8 +105,9 @@ class DataFile:
             yield from batch
 
     def batches(self, table: str) -> Iterator[list[tuple[int, bytes]]]:
-        """The same, many at once. No transaction stays open between two batches: each holds the lock, and whoever walks
-        through a day may take minutes."""
+        """The same, many at once. No transaction stays open between two batches: it would hold the lock, and walking
+        through a day may take minutes.
+        """
         after = b""
         while True:
             with self.transaction() as (txn, tables), txn.cursor(db=tables[table]) as cursor:
@@ -133,7 +134,7 @@ class DataFile:
 
     @contextmanager
     def kept_closed(self) -> Iterator[None]:
-        """Closes the file. Whoever else wants to use it waits until the end of the context."""
+        """Closes the file. Other threads that want to use it wait until the end of the context."""
         with self._lock:
             self.close()
             yield

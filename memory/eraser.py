@@ -1,4 +1,4 @@
-"""`Eraser`: takes what is to be forgotten out of every file, whatever fails or dies on the way.
+"""`Eraser`: takes what is to be forgotten out of every file, even if something fails or the process is killed.
 
     promise    it is written into the book. From here on a crash changes nothing: the next start carries it out
     hide       the blocks leave the queue and are not found on disk any more; index files that hold them are deleted
@@ -103,7 +103,7 @@ class Eraser:
                 return sorted(self._erased.pop(erasure.number, set()))
 
     def release(self, erasure: Erasure) -> None:
-        """Whoever promised it does not carry it out: `carry_out_rest` does."""
+        """Leaves an erasure to `carry_out_rest`: the caller that promised it cannot carry it out."""
         with self._lock:
             self._in_hand.discard(erasure.number)
 

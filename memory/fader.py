@@ -64,7 +64,7 @@ class Fader:
         assert self._at is not None, "a day is being packed"
         (stream, day), error, packed = self._at, "", False
         try:
-            packed = fade_day(self._tiers, stream, partition, step, self._rester())
+            packed = fade_day(self._tiers, stream, partition, step, self._new_pause())
         except (_Stopped, BlockNotFound):  # or dropped
             return
         except StorageError as exc:
@@ -73,7 +73,7 @@ class Fader:
         if packed or error:
             self._on_faded(stream, day, step, error)
 
-    def _rester(self) -> Callable[[], None]:
+    def _new_pause(self) -> Callable[[], None]:
         """A function that rests as long as has passed since it was last called."""
         began = time.monotonic()
 

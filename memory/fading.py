@@ -75,7 +75,7 @@ class _Fading:
 
 
 def _scales_of(tiers: Tiers, stream: str, day: Partition) -> Scales:
-    """Those that a past day's blocks have, or of a day without any, those of its first blocks."""
+    """The scales that a past day's blocks have. If they have none, they are measured on the day's first blocks."""
     for scales in day.blocks.scales().values():
         return scales
     return Scales.of(islice(_of_video(tiers, stream, day), SCALED_ON))

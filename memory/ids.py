@@ -1,4 +1,4 @@
-"""`Ids`: gives blocks their ids, none of them twice, whatever dies in between.
+"""`Ids`: gives blocks their ids, none of them twice, even if the process is killed.
 
 The book holds a mark for each stream, and no id above it was ever given. The mark is raised many ids at a time, before
 they are given, so that giving one costs nothing. After a kill nobody knows how many below the mark were given, so none

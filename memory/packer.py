@@ -26,7 +26,7 @@ class Packer:
     """Thread-safe.
 
     Args:
-        codec: name of the codec for new blocks; old ones say theirs.
+        codec: name of the codec for new blocks; the records of old ones name theirs.
         fingerprint: hex digest of model and configuration; blocks of another are refused.
         scales: of every stream.
     """

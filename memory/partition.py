@@ -3,8 +3,8 @@
 Its blocks lie in one LMDB file: see `rows.py` for what is in it, `DataFile` for how it is opened. Files never shrink,
 and keep what was deleted in their free pages; so a day is dropped whole, or rewritten without what is to be forgotten.
 
-Beside the data may lie an index file. It is made from the data by somebody who knows what the days' signatures mean;
-here it is only put into its place, and removed before anything that it was made from.
+An index file may lie beside the data. It is made from the data, elsewhere: nothing here knows what signatures mean.
+Here it is only put into its place, and removed before anything that it was made from.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class RetentionClock:
 
     @property
     def counted_seconds(self) -> float:
-        """Seconds since some moment, whatever the time of day does."""
+        """Seconds since some moment. The time of day has no influence."""
         return self._counter()
 
     @property

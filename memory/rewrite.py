@@ -1,7 +1,7 @@
 """Writes a day's rows into a new file: without some of them, or with other records.
 
-LMDB never clears a page that it frees, so what was deleted can still be read from the file. What is to be gone for good
-is therefore left out of a new file, which then takes the old one's place:
+LMDB never clears a page that it frees, so deleted values can still be read from the file. To get rid of them for good,
+the other rows are written into a new file, which then takes the old one's place:
 
     data.mdb  ── every row that stays ──▶  fresh/data.mdb      a kill here leaves the old day, and `fresh/` for the next
     index     ── removed                                       start to delete
@@ -73,7 +73,7 @@ class _NewValues:
 
 
 def _fill(env: lmdb.Environment, put: Callable[[lmdb.Transaction], None]) -> None:
-    """Puts rows in one transaction, whatever room they need."""
+    """Puts rows in one transaction. The map grows until they fit."""
     while True:
         try:
             with env.begin(write=True) as txn:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -37,8 +38,6 @@ class StoreStats(NamedTuple):
 
     disk_bytes: int
     queued_blocks: int
-    queued_bytes: int
-    commits: int
     last_error: str
 
 
@@ -49,11 +48,11 @@ class Store:
         config: folder and limits.
 
     Attributes:
-        book: what must be remembered beside the blocks.
+        book: what must be remembered besides the blocks.
         writer: what is queued, and the callbacks for what became durable or was lost.
         eraser: forgets a time of a stream for good.
         broken: days whose file is proven to be broken and was set aside, and why.
-        notices: what else was found at the start and should be said, in sentences.
+        notices: what else was found at the start and the user should know, in sentences.
         newest_stored_ns: when something was last written before this start, by the clock of that time; 0 if never.
 
     Raises:
@@ -64,7 +63,6 @@ class Store:
     """
 
     def __init__(self, config: MemoryConfig) -> None:
-        self.config = config
         self.folder = Path(config.folder)
         self._lock_file = take_folder(self.folder)
         try:
@@ -119,11 +117,7 @@ class Store:
         self.writer.extend(stream, info, end_ns)
 
     def flush(self, timeout_seconds: float = 30.0) -> None:
-        """Returns when everything put so far is durable, whatever else comes in.
-
-        Raises:
-            StoreUnwritable: it could not be written in time.
-        """
+        """Returns when everything put so far is durable, or raises `StoreUnwritable` if that takes too long."""
         self.writer.flush(timeout_seconds)
 
     def streams(self) -> list[str]:
@@ -131,7 +125,7 @@ class Store:
         return self._days.streams()
 
     def remembered(self) -> list[str]:
-        """Names of all streams that have anything in the folder, files that were set aside included."""
+        """Names of all streams that have anything in the folder, even if it was set aside."""
         return sorted({*self.streams(), *stream_folders(self.folder)})
 
     def last_id(self, stream: str) -> int:
@@ -167,7 +161,7 @@ class Store:
         return partition
 
     def days(self) -> list[StoredDay]:
-        """Every partition, oldest day first."""
+        """Every day of every stream, oldest first."""
         found = [
             StoredDay(name, day, part.disk_bytes, part.content_bytes, self._stored.of(name, day), part.last_id)
             for name, day, part in self._days.all()
@@ -208,20 +202,17 @@ class Store:
     def stats(self) -> StoreStats:
         """Numbers for status."""
         disk = sum(partition.disk_bytes for _, _, partition in self._days.all())
-        queue_size = self.writer.queue_size
-        return StoreStats(disk, queue_size.blocks, queue_size.bytes, self.writer.commits, self.error)
+        return StoreStats(disk, self.writer.queue_size.blocks, self.error)
 
     def check_integrity(self) -> None:
         """Raises AssertionError with the numbers where the books do not balance."""
         self.writer.check_integrity()
         for stream in self.streams():
-            twice: set[int] = set()
-            for partition in self.partitions(stream):
-                ids = set(partition.blocks.all_ids())
-                assert not ids & twice, f"ids {sorted(ids & twice)[:5]} of {stream} stand in two days"
-                twice |= ids
+            ids = Counter(i for partition in self.partitions(stream) for i in partition.blocks.all_ids())
+            twice = [block_id for block_id, count in ids.items() if count > 1]
+            assert not twice, f"ids {sorted(twice)[:5]} of {stream} stand in two days"
             given = self._ids.last_given(stream)
-            assert max(twice, default=0) <= given, f"{stream} holds id {max(twice)}, given was {given}"
+            assert max(ids, default=0) <= given, f"{stream} holds id {max(ids)}, given was {given}"
 
     def close(self) -> None:
         """Writes what is queued and gives the folder back. If an erasure still goes on, the folder stays locked until
@@ -250,7 +241,7 @@ class Store:
 
 
 def _notices(days: Days, book: Book, eraser: Eraser) -> list[str]:
-    """What was found at the start and should be said."""
+    """What was found at the start and the user should know."""
     found = {
         "files of days that were dropped are left, and not shown": days.left,
         "the store's book was broken and a new one was begun": book.set_aside,

@@ -45,7 +45,7 @@ class StoredBlocks:
             self._hidden -= frozenset(block_ids)
 
     def record(self, block_id: int) -> bytes:
-        """The sealed record of a block. Whoever reads the record checks it.
+        """The sealed record of a block, not checked yet.
 
         Raises:
             BlockNotFound: this day does not hold it.
@@ -116,8 +116,8 @@ class StoredBlocks:
     def touched(self, erasure: Erasure, ends: Mapping[int, int]) -> dict[int, int]:
         """The ids of the blocks that an erasure means, hidden ones too, and when each ends.
 
-        Of a block whose span cannot be read nobody knows the time: it counts as being anywhere that a block of this
-        day may be, and its end is 0.
+        If a span cannot be read, the block's time is unknown. It then counts for every time that a block of this day
+        may touch, and its end is 0.
 
         Args:
             ends: newer ends than those on disk.

@@ -37,7 +37,7 @@ class Tiers:
 
     Args:
         store: the disk; its writer's `on_durable` and `on_lost` are taken over.
-        codec: name of the codec for new blocks; old ones say theirs.
+        codec: name of the codec for new blocks; the records of old ones name theirs.
         ram_bytes: as in `RamTier`.
         fingerprint: hex digest of model and configuration; blocks of another are refused.
         device, dtype: where and as what fetched blocks are wanted.

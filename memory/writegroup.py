@@ -12,7 +12,7 @@ from .rows import Entry
 
 
 class NewEnd(NamedTuple):
-    """How long a block's scene has held by now, and the number of the call that said so first."""
+    """The newest end of a block's scene, and the number of the call that first gave one."""
 
     number: int
     end_ns: int

@@ -98,12 +98,8 @@ class WriteQueue:
         self._writing = key, batch
         return batch
 
-    def settle(self, results: Sequence[WriteResult], now: float) -> bool:
-        """Ends the writing of what was taken. What failed waits again, longer each time, and what is hopeless is gone.
-
-        Returns:
-            whether nothing waits again.
-        """
+    def settle(self, results: Sequence[WriteResult], now: float) -> None:
+        """Ends the writing of what was taken. What failed waits again, longer each time; what is hopeless is gone."""
         assert self._writing is not None, "a batch is being written"
         key, batch = self._writing
         group = self._groups.setdefault(key, WriteGroup())
@@ -120,7 +116,6 @@ class WriteQueue:
         group.due_at = now + group.wait_seconds if failed else 0.0
         if group.first is None:
             del self._groups[key]
-        return not failed
 
     def put_back(self) -> None:
         """What is being written waits again, as if it had not been taken."""

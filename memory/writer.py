@@ -31,7 +31,7 @@ class Writer:
     Attributes:
         on_durable: called with (stream, ids) after each commit, on the writer's thread.
         on_lost: called with (stream, blocks, why) when something was given up, on any thread.
-        commits, restarts, lost_blocks: how many there were so far.
+        restarts, lost_blocks: how many there were so far.
     """
 
     def __init__(self, write: Write, *, room_bytes: int, commit_seconds: float, commit_bytes: int) -> None:
@@ -41,7 +41,7 @@ class Writer:
         self._queue = WriteQueue(room_bytes=room_bytes, commit_seconds=commit_seconds, commit_bytes=commit_bytes)
         self._changed = threading.Condition()  # over the queue
         self._closing = False
-        self.commits = self.restarts = self.lost_blocks = 0
+        self.restarts = self.lost_blocks = 0
         self._start()
 
     @property
@@ -103,7 +103,7 @@ class Writer:
             self._changed.notify_all()
 
     def flush(self, timeout_seconds: float) -> None:
-        """Returns when everything that was put before is durable, whatever comes in the meantime.
+        """Returns when everything that was put before is durable. It does not wait for what comes later.
 
         Raises:
             StoreUnwritable: it could not be written in time.
@@ -161,7 +161,7 @@ class Writer:
         if results[0].hopeless:  # something in it can never be written: each by itself shows what
             results = [self._try(key, single) for single in batch.singles()]
         with self._changed:
-            self.commits += self._queue.settle(results, time.monotonic())
+            self._queue.settle(results, time.monotonic())
             self._changed.notify_all()
         for batch, error, hopeless in results:
             if hopeless:

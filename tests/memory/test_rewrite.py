@@ -75,6 +75,19 @@ def test_hidden_blocks_go_with_the_next_rewrite_whatever_it_is_for(day: Partitio
     assert day.blocks.all_ids() == {1, 3, 4, 6, 7}
 
 
+def test_a_block_that_is_hidden_while_its_day_is_rewritten_stays_hidden(day: Partition) -> None:
+    def pack(block_id: int, record: bytes) -> tuple[bytes, int | None]:
+        if block_id == 5:
+            day.blocks.hide([5])
+        return record, None
+
+    day.hide([2])
+    day.repack(pack, Scales.of([make_block(1)]))
+    assert day.blocks.hidden == {5}
+    assert day.blocks.ids() == [1, 3, 4, 6, 7]
+    assert day.blocks.all_ids() == {1, 3, 4, 5, 6, 7}
+
+
 def test_new_records_change_the_tokens_of_their_spans_alone(day: Partition) -> None:
     scales = Scales.of([make_block(1)])
     before = content(day)
