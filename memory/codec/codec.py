@@ -16,13 +16,13 @@ LayerHead = tuple[int, int]
 
 
 class Codec(Protocol):
-    """How keys and values are packed. Stateless: the same bytes for the same block and scales.
+    """A way of packing keys and values. Stateless: the same block and scales always give the same bytes.
 
     Attributes:
         number: written into every record.
-        bits: about how many a value takes; a day fades only to fewer.
+        bits: about how many a value takes. A day fades only to fewer.
         exact: whether every bit comes back.
-        scaled: whether it needs the stream's scales; the others take no notice of them.
+        scaled: whether it needs the stream's scales. The others ignore them.
     """
 
     name: str

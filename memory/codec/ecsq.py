@@ -2,12 +2,12 @@
 
     keys, values ─ − mean, ÷ (step · unit) ─ round ─ two to a byte, the few large ones apart ─ zstd
 
-A value's unit is its channel's spread; a key's is halfway between that and the spread of its head's channels (their
-geometric means), because an error in a wide channel of the keys moves attention more than one in a narrow channel.
+The unit of a value is the spread of its channel. The unit of a key is halfway between that and the spread of its head's
+channels (geometric means), because an error in a wide channel of the keys moves attention more than in a narrow one.
 
 A uniform quantiser with an entropy coder behind it is within a quarter bit of the best that any quantiser can do at
-moderate and high rates (Gish and Pierce 1968), and has no range that a strange frame could leave: such a frame takes
-more bytes, not more error. Pixels that show the same give tokens that are the same, and zstd finds them again.
+moderate and high rates (Gish and Pierce 1968). It has no range that a strange frame could leave: such a frame takes
+more bytes, and its error is no larger. Equal pixels give equal tokens, and zstd finds those.
 """
 
 from __future__ import annotations
@@ -28,21 +28,22 @@ from ..scales import Scales
 from .codec import LayerHead, check_length
 
 _KEYS_LENGTH = struct.Struct(">I")
-_LARGEST = 7  # codes from -7 to 7 take four bits; 15 in their place says that the code stands behind them all
+_LARGEST = 7  # codes from -7 to 7 take four bits; 15 in their place means that the code follows after all others
 _ELSEWHERE = 15
-_MOST_BYTES_A_PAIR = 9  # where both codes stand behind them all, four bytes each
+_MOST_BYTES_A_PAIR = 9  # where both codes follow after all others, with four bytes each
 _FURTHEST = 2**24  # whole numbers up to here are exact in float32
 
 
 class EcsqCodec:
-    """Codes of one step size for all keys, and of another for all values.
+    """One step size for all keys, and another for all values.
 
-    Models differ in which bear more. The embedded model loses half an answer in a hundred with a key step of 1.2 and a
-    value step of 0.7, and half of all with a value step of 1.2; SmolLM2-135M bears that one, and loses 0.05 nats a
-    token with a key step of 0.9 (0.13 if each channel's unit is its own spread) and 0.15 with 1.2.
+    Models differ in how large a step they tolerate. The embedded model loses half an answer in a hundred with a key
+    step of 1.2 and a value step of 0.7, but half of all answers with a value step of 1.2. SmolLM2-135M tolerates that
+    value step. It loses 0.05 nats a token with a key step of 0.9 (0.13 if each channel's unit is its own spread), and
+    0.15 with 1.2.
 
-    Left out: the difference to the block before. It would save 0.65 bits of three and 0.2 of two, but blocks would hang
-    on one another, so that one which is damaged or forgotten would take the next with it.
+    Not done: packing only the difference from the block before. It would save 0.65 bits of three and 0.2 of two. But
+    blocks would then need one another, and a damaged or forgotten block would take the next one with it.
 
     Args:
         key_step, value_step: a code's width in units. The error's spread is 0.29 of it.

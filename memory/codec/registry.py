@@ -1,4 +1,4 @@
-"""`CODECS`: every codec by its name, as `memory.codec` in a configuration file says it."""
+"""`CODECS`: every codec by the name that `memory.codec` in a configuration file gives it."""
 
 from __future__ import annotations
 

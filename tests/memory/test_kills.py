@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from .blocks import make_block
-from .writer import Said, open_store
+from .writer import Report, open_store
 
 KILLS = 15
 ROOT = Path(__file__).parents[2]
 
 
-def all_said(pipe: Connection[Any, Any]) -> list[Said]:
+def all_said(pipe: Connection[Any, Any]) -> list[Report]:
     """What a process had said when it died; the last word may be cut off."""
     said = []
     try:
@@ -30,11 +30,11 @@ def all_said(pipe: Connection[Any, Any]) -> list[Said]:
         return said
 
 
-def ids(said: list[Said], what: str) -> set[int]:
+def ids(said: list[Report], what: str) -> set[int]:
     return {block_id for word in said if word.what == what for block_id in word.block_ids}
 
 
-def live(folder: Path, seed: int) -> list[Said]:
+def live(folder: Path, seed: int) -> list[Report]:
     """A life of the writer, to SIGKILL at any moment, or in every other one to a moment after it began to forget.
 
     Returns:

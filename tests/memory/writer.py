@@ -21,7 +21,7 @@ from .blocks import forget_span, make_block
 FINGERPRINT = "ab" * 32
 
 
-class Said(NamedTuple):
+class Report(NamedTuple):
     """`durable`, `forgetting` or `forgotten`, and which blocks."""
 
     what: str
@@ -44,7 +44,7 @@ def write_for_ever(folder: Path, pipe: Connection[Any, Any], seed: int) -> None:
 
     def say(what: str, block_ids: Collection[int]) -> None:
         with one_at_a_time:
-            pipe.send(Said(what, list(block_ids)))
+            pipe.send(Report(what, list(block_ids)))
 
     def durable(stream: str, block_ids: list[int]) -> None:
         keep(stream, block_ids)
