@@ -36,11 +36,10 @@ def _draw_tile(answer: JudgedAnswer) -> _Image:
     if best is not None:
         picture: Any = cv2.imread(str(answer.pictures[best]))
         tile[80:368, 4:388] = picture
+        tile[344:368, 4:388] //= 3  # a dark strip, on which the caption can be read
         shown = answer.end.evidence[best]
         age = say_age((answer.asked_ns - shown.end_ns) / 1e9)
-        caption = f"{clock(shown.start_ns)}, {age}"
-        _write(tile, caption, (10, 360), 0.5, _BLACK, thickness=4)  # a rim, to be read before anything
-        _write(tile, caption, (10, 360), 0.5, _WHITE)
+        _write(tile, f"{clock(shown.start_ns)}, {age}", (10, 361), 0.5, _WHITE)
     _write(tile, answer.question.text, (6, 28), 0.55, _BLACK)
     _write(tile, answer.end.text, (6, 62), 0.7, _GREEN if answer.correct else _RED, thickness=2)
     return tile
