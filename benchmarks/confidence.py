@@ -37,14 +37,14 @@ FITTED_ON, TOLD_ON = range(50_200, 50_208), range(98_200, 98_204)
 EACH, TRIES, BINS, BUSY = 6, 240, 10, 0.2
 
 
-class Told(NamedTuple):
+class JudgedAnswer(NamedTuple):
     """An answer: its confidence, and whether it was right."""
 
     confidence: float
     right: bool
 
 
-def answers(seeds: Sequence[int], hours: float, progress: Progress, *, plain: bool = False) -> Iterator[Told]:
+def answers(seeds: Sequence[int], hours: float, progress: Progress, *, plain: bool = False) -> Iterator[JudgedAnswer]:
     """To questions about each yard, in phrasings that were trained on and others.
 
     Args:
@@ -63,11 +63,11 @@ def answers(seeds: Sequence[int], hours: float, progress: Progress, *, plain: bo
                 for question in draw_each(asker, QUESTION_KINDS, EACH, can_be_shown, tries=TRIES):
                     end, _ = yard.ask(question.text, span_blocks=RetrievalConfig().span_blocks)
                     if end.confidence is not None:
-                        yield Told(end.confidence, agrees(question, end.text))
+                        yield JudgedAnswer(end.confidence, agrees(question, end.text))
         progress.advance(task)
 
 
-def fit(told: Sequence[Told]) -> Confidence:
+def fit(told: Sequence[JudgedAnswer]) -> Confidence:
     """Maximum likelihood, of answers that were told with plain confidence."""
     mean_log_prob = torch.tensor([t.confidence for t in told], dtype=torch.float64).log()
     right = torch.tensor([t.right for t in told], dtype=torch.float64)
@@ -84,7 +84,7 @@ def fit(told: Sequence[Told]) -> Confidence:
     return Confidence(*(round(value, 3) for value in curve.tolist()))
 
 
-def reliability(told: Sequence[Told]) -> dict[str, Any]:
+def reliability(told: Sequence[JudgedAnswer]) -> dict[str, Any]:
     """The curve, and how far it is from the truth.
 
     `error` is the expected calibration error over ten bins (arXiv 1706.04599); `auc` the chance that a right answer is

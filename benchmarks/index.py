@@ -167,7 +167,7 @@ def exact_lift(question: Question, keys: Tensor) -> Tensor:
     return lift / len(scaled)
 
 
-class Asked(NamedTuple):
+class Comparison(NamedTuple):
     """One question: milliseconds without the index, and which shares of the exact first eight are found."""
 
     brute_ms: float
@@ -175,14 +175,14 @@ class Asked(NamedTuple):
     first: float
 
 
-def compare(bench: Bench, retriever: Retriever, questions: list[Question]) -> Iterator[Asked]:
+def compare(bench: Bench, retriever: Retriever, questions: list[Question]) -> Iterator[Comparison]:
     """Each question with the index and without."""
     for question in questions:
         began = time.perf_counter()
         best = set((exact_lift(question, bench.memory.keys).topk(FIRST).indices + 1).tolist())
         brute_ms = (time.perf_counter() - began) * 1e3
         hits = [hit.info.block_id for hit in retriever.rank(query(question), None, ())]
-        yield Asked(brute_ms, len(best & {*hits}) / FIRST, len(best & {*hits[:FIRST]}) / FIRST)
+        yield Comparison(brute_ms, len(best & {*hits}) / FIRST, len(best & {*hits[:FIRST]}) / FIRST)
 
 
 def timed(retriever: Retriever, questions: list[Question], span: Span | None = None) -> list[float]:

@@ -50,7 +50,7 @@ STREAM, SEED = "log", 93_001
 Told = Callable[[str, float], None]
 
 
-class Asked(NamedTuple):
+class Trial(NamedTuple):
     """One question under one retriever."""
 
     retriever: str
@@ -154,7 +154,7 @@ class Ranking:
         return [hit.info.block_id for hit in memory.retrievers[name].rank(query, None, self._in_window)]
 
 
-def ask(memory: LogMemory, ranking: Ranking, name: str, fact: Fact, *, decode: bool) -> Asked:
+def ask(memory: LogMemory, ranking: Ranking, name: str, fact: Fact, *, decode: bool) -> Trial:
     """Ranks, and where it is to be decoded, recalls and answers."""
     ids = memory.model.prompt.question_ids(fact.question)
     began = time.perf_counter()
@@ -164,10 +164,10 @@ def ask(memory: LogMemory, ranking: Ranking, name: str, fact: Fact, *, decode: b
     right = None
     if decode and name in ANSWERED and fact.kind != "did":  # to which "yes" is always right
         right = fact.answer.lower() in memory.answer(order[:RECALLED], ids).lower()
-    return Asked(name, fact.kind, memory.outside - fact.line, place.get(fact.line + 1, 10**9), right, ms)
+    return Trial(name, fact.kind, memory.outside - fact.line, place.get(fact.line + 1, 10**9), right, ms)
 
 
-def row(name: str, blocks: int, asked: Sequence[Asked], unseen: Sequence[str]) -> dict[str, Any]:
+def row(name: str, blocks: int, asked: Sequence[Trial], unseen: Sequence[str]) -> dict[str, Any]:
     """One retriever's figures, of kinds of question that its heads were not chosen on; `kinds` has the others too."""
     counted = [a for a in asked if a.kind in unseen]
     answered = [a.right for a in counted if a.right is not None]

@@ -54,7 +54,7 @@ AGES = {"minute": 60.0, "hour": 3600.0, "6 hours": 6 * 3600.0, "day": 24 * 3600.
 NEEDS_ALL_PROOF = ("order", "came", "happened")
 
 
-class Asked(NamedTuple):
+class Trial(NamedTuple):
     """One question under one retriever."""
 
     retriever: str
@@ -138,7 +138,7 @@ class Bench:
         finally:
             stream.retriever = self.own
 
-    def ask(self, name: str, question: Question, moments: list[Moment], age: str) -> Asked:
+    def ask(self, name: str, question: Question, moments: list[Moment], age: str) -> Trial:
         """Ranks, recalls and answers."""
         covering = [self.covering(moments[i]) for i in question.proof]
         proof = list(dict.fromkeys(info for info in covering if info is not None))
@@ -151,7 +151,7 @@ class Bench:
             self.rig.stream.retriever = self.own
         if name == "rekv":
             order = [hit.info for hit in merge_layers(self.layers.recalled.values())]
-        return Asked(
+        return Trial(
             name,
             question.kind,
             age,
@@ -182,7 +182,7 @@ def age_of(question: Question, moments: list[Moment]) -> str:
     return next(name for name, longest in AGES.items() if seconds <= longest)
 
 
-def row(name: str, hours: float, asked: list[Asked]) -> dict[str, object]:
+def row(name: str, hours: float, asked: list[Trial]) -> dict[str, object]:
     """One retriever's figures."""
     past = [a for a in asked if a.kind not in NOW_KINDS]
     provable = [a for a in past if a.rank is not None]
@@ -190,8 +190,8 @@ def row(name: str, hours: float, asked: list[Asked]) -> dict[str, object]:
     def mean(values: Sequence[float | bool]) -> float | None:
         return round(float(np.mean(values)), 3) if len(values) else None
 
-    def grouped(key: str, of: list[Asked]) -> dict[str, list[Asked]]:
-        groups: dict[str, list[Asked]] = defaultdict(list)
+    def grouped(key: str, of: list[Trial]) -> dict[str, list[Trial]]:
+        groups: dict[str, list[Trial]] = defaultdict(list)
         for a in of:
             groups[getattr(a, key)].append(a)
         return groups

@@ -36,7 +36,7 @@ CALM = (
 )
 
 
-class Asked(NamedTuple):
+class LogQuestion(NamedTuple):
     """A question behind its recalled blocks."""
 
     blocks: list[int]
@@ -63,7 +63,7 @@ class TextLog:
         """Negative log-likelihood of each answer's each token, in nats, with these blocks in place of the log's own."""
         return np.array([loss for asked in self.asked for loss in self._nll(blocks, asked)], np.float32)
 
-    def _nll(self, blocks: Sequence[Block], asked: Asked) -> Iterator[float]:
+    def _nll(self, blocks: Sequence[Block], asked: LogQuestion) -> Iterator[float]:
         recalled = [(blocks[i].keys.float(), blocks[i].values.float()) for i in asked.blocks]
         context = self._model.lay_out([self._model.new_window().sink, *recalled])
         logits = self._model.prefill(context, asked.question)
@@ -84,9 +84,11 @@ class TextLog:
             blocks.append(replace(Block.bare(info, keys.half(), values.half()), signature=torch.zeros(1, 4).half()))
         return blocks
 
-    def _ask(self, line: int, question: str, answer: str, lines: int, rng: np.random.Generator) -> Asked:
+    def _ask(self, line: int, question: str, answer: str, lines: int, rng: np.random.Generator) -> LogQuestion:
         others = rng.choice([i for i in range(lines) if i != line], RECALLED - 1, replace=False).tolist()
-        return Asked(sorted([line, *others]), self._model.prompt.encode(question), self._model.prompt.encode(answer))
+        return LogQuestion(
+            sorted([line, *others]), self._model.prompt.encode(question), self._model.prompt.encode(answer)
+        )
 
 
 def _write(lines: int, rng: np.random.Generator) -> tuple[list[str], list[tuple[int, str, str]]]:

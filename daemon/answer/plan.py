@@ -18,7 +18,7 @@ from .wholespan import asks_for_all, split_span
 
 
 class RecallPlan(NamedTuple):
-    """Made once and handed on, so that a block which comes or goes meanwhile changes nothing.
+    """Made once and handed on: blocks that come while the question is ranked do not change its answer.
 
     Attributes:
         in_window: ids of the blocks in the window, which are not ranked.

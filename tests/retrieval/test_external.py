@@ -32,7 +32,7 @@ def layout(space: EmbeddingSpace) -> SignatureLayout:
     return SignatureLayout(HEADS, embedding=space)
 
 
-class Seen(World):
+class PicturedWorld(World):
     """A world whose blocks have pictures, and a question that means one of them."""
 
     def __init__(self, count: int, dim: int = 20) -> None:
@@ -63,7 +63,7 @@ def ids(hits: list[Hit]) -> list[int]:
 @pytest.mark.parametrize("dim", [3, 16, 20, 33])
 def test_external_ranks_by_cosine_whatever_the_vectors_length(dim: int) -> None:
     """With vectors that fill their rows of the signature, and that do not."""
-    world, space = Seen(150, dim), EmbeddingSpace(dim, "ab" * 32)
+    world, space = PicturedWorld(150, dim), EmbeddingSpace(dim, "ab" * 32)
     external = world.made("external", list(layout(space).signatures(world.keys, world.pictures)), space)
     for question in ("7", "80", "149"):
         cosines = normalize(world.pictures, dim=1) @ normalize(world.embed(question), dim=0)
@@ -78,7 +78,7 @@ def test_external_ranks_by_cosine_whatever_the_vectors_length(dim: int) -> None:
 
 
 def test_the_other_rows_of_a_signature_are_as_without_a_picture() -> None:
-    world = Seen(5)
+    world = PicturedWorld(5)
     plain, seen = WITHOUT.signatures(world.keys), layout(SPACE).signatures(world.keys, world.pictures)
     for a, b in zip(plain, seen, strict=True):
         for kind in (SignatureLayout.head_parts, SignatureLayout.layer_parts):
@@ -89,7 +89,7 @@ def test_the_other_rows_of_a_signature_are_as_without_a_picture() -> None:
 
 def test_blocks_seen_without_the_model_or_with_another_are_not_found_and_the_rest_are() -> None:
     """A store of three ages: before any image-text model, with another of the same width, and with this one."""
-    world = Seen(90)
+    world = PicturedWorld(90)
     before, of_others, ours = (
         of.signatures(world.keys, world.pictures if of is not WITHOUT else None)
         for of in (WITHOUT, layout(OTHER), layout(SPACE))
@@ -105,7 +105,7 @@ def test_blocks_seen_without_the_model_or_with_another_are_not_found_and_the_res
 
 def test_a_block_without_a_picture_is_not_found() -> None:
     """A gap, say: rows of the same number, but nothing in them."""
-    world = Seen(20)
+    world = PicturedWorld(20)
     signatures = list(layout(SPACE).signatures(world.keys, world.pictures))
     signatures[4] = layout(SPACE).signatures(world.keys[4:5])[0]
     assert signatures[4].shape == signatures[5].shape
@@ -116,7 +116,7 @@ def test_a_block_without_a_picture_is_not_found() -> None:
 def test_an_index_file_of_another_models_vectors_finds_nothing(tmp_path: Path) -> None:
     """Of the same shape and of the same data, so that the file itself cannot know."""
     world, version, config = (
-        Seen(30),
+        PicturedWorld(30),
         PartitionVersion(3, 1, 30, 30),
         RetrievalConfig(retriever="external", recall_blocks=30),
     )
@@ -141,7 +141,7 @@ def fused(apart: Sequence[Retriever], queries: dict[int, Tensor], span: Span | N
 
 @pytest.mark.parametrize("second", ["external", "rekv-shared"])
 def test_hybrid_is_the_reciprocal_rank_fusion_of_both_rankings(second: str) -> None:
-    world = Seen(200)
+    world = PicturedWorld(200)
     space = SPACE if second == "external" else None
     of = WITHOUT if space is None else layout(space)
     signatures = list(of.signatures(world.keys, None if space is None else world.pictures))
@@ -165,7 +165,7 @@ def test_hybrid_is_the_reciprocal_rank_fusion_of_both_rankings(second: str) -> N
 
 
 def test_without_calibration_hybrid_takes_the_mean_keys_beside_the_pictures() -> None:
-    world, of = Seen(90), SignatureLayout(None, embedding=SPACE)
+    world, of = PicturedWorld(90), SignatureLayout(None, embedding=SPACE)
     names, signatures = ("hybrid", "rekv-shared", "external"), of.signatures(world.keys, world.pictures)
     made = []
     for name in names:
