@@ -111,7 +111,7 @@ class LocalTime:
             found += sorted((s for s, exists in there if exists or edge), reverse=True)
         return found
 
-    def said(self, time_ns: int) -> str:
+    def format(self, time_ns: int) -> str:
         """`2026-03-02 14:03`, for a sentence."""
         return self.wall(time_ns).strftime("%Y-%m-%d %H:%M")
 

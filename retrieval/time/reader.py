@@ -53,12 +53,12 @@ class TimeReader:
     def __init__(self, local: LocalTime) -> None:
         self.local = local
         self._reads = {
-            "ago": self._ago,
-            "rolling": self._rolling,
-            "tonight": self._tonight,
-            "exact": self._exact,
-            "day": self._day,
-            "period": self._period,
+            "ago": self._read_ago,
+            "rolling": self._read_rolling,
+            "tonight": self._read_tonight,
+            "exact": self._read_exact,
+            "day": self._read_day,
+            "period": self._read_period,
         }
 
     def read(self, term: Term) -> Stretch | Clock:
@@ -68,10 +68,10 @@ class TimeReader:
             TimeSpanError: no calendar or clock shows it, or it is in the future.
         """
         if term.kind == "future":
-            raise self.not_yet(term.text)
+            raise self.future_error(term.text)
         try:
             text = term.text.lower()
-            return self._clock(text) if term.kind == "clock" else self._reads[term.kind](text)
+            return self._read_clock(text) if term.kind == "clock" else self._reads[term.kind](text)
         except (ValueError, OverflowError) as exc:
             raise TimeSpanError(f"{term.text} {_UNREAD[term.kind]}") from exc
 
@@ -83,12 +83,12 @@ class TimeReader:
         found = [self.local.hours(self.local.today - timedelta(days=back), *hours) for back in range(2)]
         return next(part for part in found if part.begin_ns <= self.local.now_ns)
 
-    def not_yet(self, words: str) -> TimeSpanError:
+    def future_error(self, words: str) -> TimeSpanError:
         """The error for a time in the future."""
-        now = self.local.said(self.local.now_ns)
+        now = self.local.format(self.local.now_ns)
         return TimeSpanError(f"{words} is in the future; ask about a time up to now, {now}")
 
-    def _clock(self, text: str) -> Clock:
+    def _read_clock(self, text: str) -> Clock:
         """`half past two` is read as `2:30`, in either half of the day if no word says which."""
         plain, _, part = re.sub(r" at (?=night$)| in the ", "|", text).partition("|")
         plain = re.sub(r" ?o'?clock", "", plain.replace(".", "")).replace("12 noon", "noon").replace("midday", "noon")
@@ -104,18 +104,18 @@ class TimeReader:
         length_ns = SECOND_NS if plain.count(":") == 2 else MINUTE_NS
         return Clock(tuple(each.time() for each in times), length_ns, text)
 
-    def _ago(self, text: str) -> Stretch:
-        then_ns = self._before_ns(text.removesuffix(" ago"))
+    def _read_ago(self, text: str) -> Stretch:
+        then_ns = self._subtract(text.removesuffix(" ago"))
         slack_ns = (self.local.now_ns - then_ns) // _SLACK
         if not _BY_CALENDAR.search(text):
             return Stretch(then_ns, then_ns + SECOND_NS, clock=True, slack_ns=slack_ns)
         days = 0 if re.search(r"day|\d ?d\b", text) else slack_ns // (24 * 60 * MINUTE_NS)
         return self.local.days(self.local.wall(then_ns).date() - timedelta(days=days), 2 * days + 1)
 
-    def _rolling(self, text: str) -> Stretch:
-        return Stretch(self._before_ns(re.sub(r"^.*?\b(?:last|past) ", "", text)), self.local.now_ns + SECOND_NS)
+    def _read_rolling(self, text: str) -> Stretch:
+        return Stretch(self._subtract(re.sub(r"^.*?\b(?:last|past) ", "", text)), self.local.now_ns + SECOND_NS)
 
-    def _before_ns(self, amount: str) -> int:
+    def _subtract(self, amount: str) -> int:
         """So long before now: days and longer by the calendar, less by a clock that is never changed."""
         for pattern, number in _AMOUNTS.items():
             amount = re.sub(rf"\b{pattern}", number, amount)
@@ -124,7 +124,7 @@ class TimeReader:
         ago = self.local.utc - self._parse(f"{amount} ago", self.local.utc)
         return self.local.now_ns - int(ago.total_seconds()) * SECOND_NS
 
-    def _tonight(self, text: str) -> Stretch:
+    def _read_tonight(self, text: str) -> Stretch:
         today, yesterday = self.local.today, self.local.today - timedelta(days=1)
         if text == "overnight":
             return self.part("night", None)
@@ -134,7 +134,7 @@ class TimeReader:
         going_on = self.local.hours(yesterday, *_PARTS[part])
         return going_on if self.local.now_ns < going_on.end_ns else self.local.hours(today, *_PARTS[part])
 
-    def _exact(self, text: str) -> Stretch:
+    def _read_exact(self, text: str) -> Stretch:
         wall = datetime.fromisoformat(text.upper().replace(" Z", "Z").replace(",", "."))
         length_ns = SECOND_NS if re.search(r":\d\d:\d\d", text) else MINUTE_NS
         if wall.tzinfo is not None:
@@ -143,14 +143,14 @@ class TimeReader:
         clock = Clock((wall.time().replace(microsecond=0),), length_ns, text)
         return self.local.showing(clock, self.local.days(wall.date()))[0]
 
-    def _day(self, text: str) -> Stretch:
+    def _read_day(self, text: str) -> Stretch:
         """A date with or without a part of the day: `2nd of march`, `last tuesday evening`."""
         part = _PART_BEHIND.search(text)
-        day = self.local.days(self._date(text[: part.start()] if part else text))
+        day = self.local.days(self._read_date(text[: part.start()] if part else text))
         weekly = "this" not in text and "last" not in text and any(name in text for name in WEEKDAYS)
         return (self.part(part[1], day) if part else day)._replace(weekly=weekly)
 
-    def _date(self, text: str) -> date:
+    def _read_date(self, text: str) -> date:
         weekday = next((name for name in WEEKDAYS if name in text), "")
         week = _OF_WEEK.search(text)
         if weekday and (week or text.startswith("this")):
@@ -164,7 +164,7 @@ class TimeReader:
             raise ValueError(text)  # dateparser takes the 32nd for 1932
         return self._parse(weekday or text).date()
 
-    def _period(self, text: str) -> Stretch:
+    def _read_period(self, text: str) -> Stretch:
         """Calendar weeks (from Monday), weekends, months and years."""
         which, _, unit = text.partition(" ")
         if unit == "week":
