@@ -164,6 +164,15 @@ def test_hybrid_is_the_reciprocal_rank_fusion_of_both_rankings(second: str) -> N
     assert not {*gone} & {*left}
 
 
+def test_the_rankings_of_a_hybrid_search_one_index_that_holds_what_each_needs() -> None:
+    world = PicturedWorld(20)
+    signatures = list(layout(SPACE).signatures(world.keys, world.pictures))
+    hybrid, heads, external = (world.made(name, signatures) for name in ("hybrid", "heads", "external"))
+    assert isinstance(hybrid, HybridRetriever)
+    assert hybrid.index.parts == [*heads.index.parts, *external.index.parts]
+    assert all(ranking.index is hybrid.index for ranking in hybrid._rankings)
+
+
 def test_without_calibration_hybrid_takes_the_mean_keys_beside_the_pictures() -> None:
     world, of = PicturedWorld(90), SignatureLayout(None, embedding=SPACE)
     names, signatures = ("hybrid", "rekv-shared", "external"), of.signatures(world.keys, world.pictures)

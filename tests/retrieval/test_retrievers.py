@@ -36,6 +36,11 @@ def test_rekv_ranks_in_each_layer_by_that_layers_mean_key_and_mean_query() -> No
     assert len(set(rankings)) > 1, "the layers must disagree, or the test shows nothing"
 
 
+def test_only_rekv_has_a_ranking_for_each_layer() -> None:
+    names = ("heads", "hybrid", "rekv", "rekv-shared", "recent", "uniform")
+    assert [name for name in names if World(5).retriever(name).rank_layer is not None] == ["rekv"]
+
+
 def test_the_layers_rankings_as_one_count_the_layers() -> None:
     infos = [BlockInfo(i, i, i, 1) for i in range(5)]
     rankings = [
