@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import torch
 
 from longwatch.daemon.answer.answer import Answer
 from longwatch.daemon.calibration.calibration import Calibration, find_calibration, heads_of
@@ -19,14 +18,13 @@ from longwatch.daemon.log import set_up
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import AnswerEnd, Ask, Delta, Reply
+from longwatch.daemon.stream.maker import StreamMaker, make_tiers
 from longwatch.daemon.stream.stream import Stream
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 from longwatch.memory.tiers import Tiers
 from longwatch.retrieval.heads import RetrievalHeads
-from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
-from longwatch.retrieval.signature import SignatureLayout
 
 
 class Rig(NamedTuple):
@@ -34,6 +32,7 @@ class Rig(NamedTuple):
 
     model: VideoLM
     tiers: Tiers
+    maker: StreamMaker
     stream: Stream
     retrieval: RetrievalConfig
     calibration: Calibration | None
@@ -90,33 +89,16 @@ def rig(
     """A rig on a temporary store; the stream is being captured. What the daemon would log goes to stderr."""
     set_up(level="warning", as_json=False)
     with tempfile.TemporaryDirectory() as folder:
-        codec = "int4"
-        config = MemoryConfig(folder=str(Path(folder) / "store"), codec=codec, ram_bytes=ram_bytes)
+        config = MemoryConfig(folder=str(Path(folder) / "store"), codec="int4", ram_bytes=ram_bytes)
         store, lm = Store(config), VideoLM.load(model)
-        tiers = Tiers(
-            store, codec=codec, ram_bytes=ram_bytes, fingerprint=lm.fingerprint, device=lm.device, dtype=lm.dtype
-        )
+        tiers = make_tiers(lm, store, config)
         calibration = find_calibration(model.name, lm.fingerprint)
-        heads = heads_of(calibration)
-        layout = SignatureLayout(heads, text_tokens=lm.prompt.clock_tokens)
         retrieval = msgspec.convert({"retriever": retriever, "recall_blocks": recall_blocks}, RetrievalConfig)
-
-        def read_keys(block_id: int) -> torch.Tensor:
-            return tiers.keys("yard", block_id, heads.kv_heads if heads is not None else ())
-
-        stream = Stream(
-            "yard",
-            source,
-            model=lm,
-            tiers=tiers,
-            retriever=make_retriever(retrieval, layout, lm.geometry, read_keys),
-            layout=layout,
-            publish=lambda *_: None,
-            arrived=lambda: None,
-        )
+        maker = StreamMaker(lm, tiers, retrieval, heads=heads_of(calibration))
+        stream = maker.make("yard", source)
         stream.start()
         try:
-            yield Rig(lm, tiers, stream, retrieval, calibration)
+            yield Rig(lm, tiers, maker, stream, retrieval, calibration)
         finally:
             stream.stop()
             store.close()

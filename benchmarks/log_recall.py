@@ -31,15 +31,13 @@ from longwatch.daemon.log import set_up
 from longwatch.daemon.model.prompt import BLANK
 from longwatch.daemon.model.queries import compute_queries
 from longwatch.daemon.model.video_lm import VideoLM
+from longwatch.daemon.stream.maker import StreamMaker, make_tiers
 from longwatch.memory.block import Block
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
-from longwatch.memory.tiers import Tiers
 from longwatch.retrieval.heads import RetrievalHeads, score_attention
-from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.retrievers.retriever import Query, Retriever
 from longwatch.retrieval.settings import RetrievalConfig
-from longwatch.retrieval.signature import SignatureLayout
 
 RETRIEVERS = ("recent", "uniform", "rekv-shared", "heads", "exact", "oracle")
 ANSWERED = ("recent", "rekv-shared", "heads", "oracle")
@@ -66,27 +64,16 @@ class LogMemory:
 
     def __init__(self, model: VideoLM, heads: RetrievalHeads, folder: Path) -> None:
         self.model, self.heads = model, heads
-        self.layout = SignatureLayout(heads, text_tokens=model.prompt.clock_tokens)
         memory = MemoryConfig(folder=str(folder))
         self.store = Store(memory)
-        self._tiers = Tiers(
-            self.store,
-            codec=memory.codec,
-            ram_bytes=memory.ram_bytes,
-            fingerprint=model.fingerprint,
-            device=model.device,
-            dtype=model.dtype,
-        )
+        self._tiers = make_tiers(model, self.store, memory)
         self.window = model.new_window()
-        deep = {"recall_blocks": max(DEPTHS)}
+        maker = StreamMaker(model, self._tiers, RetrievalConfig(), heads=heads)
+        self.layout, self.read_keys = maker.layout, maker.keys_reader(STREAM)
         self.retrievers: dict[str, Retriever] = {
-            name: make_retriever(RetrievalConfig(retriever=name, **deep), self.layout, model.geometry, self.read_keys)
+            name: maker.make_retriever(STREAM, RetrievalConfig(retriever=name, recall_blocks=max(DEPTHS)))
             for name in ("recent", "rekv-shared", "heads")
         }
-
-    def read_keys(self, block_id: int) -> torch.Tensor:
-        """A block's keys `[R, T, D]`."""
-        return self._tiers.keys(STREAM, block_id, self.heads.kv_heads)
 
     def read(self, lines: Sequence[str], told: Callable[[int], None]) -> None:
         """Remembers a line a block; ids are line numbers from 1 on."""

@@ -32,11 +32,9 @@ from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.memory.block import BlockInfo
 from longwatch.retrieval.index.index import SignatureIndex
-from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.retrievers.rekv import RekvRetriever
 from longwatch.retrieval.retrievers.retriever import Hit, Query, Retriever, Setup, merge_layers
 from longwatch.retrieval.settings import RetrievalConfig
-from longwatch.retrieval.signature import SignatureLayout
 from longwatch.retrieval.steps import finished
 from longwatch.retrieval.time.reference import understand
 from longwatch.retrieval.time.span import Span
@@ -101,7 +99,9 @@ class Bench:
         self._starts = np.array([info.start_ns for info in self.blocks])
         self.in_window = {block.block_id for block in bench.stream.window.blocks}
         self.layers = NotingRetriever(
-            Setup(bench.retrieval, SignatureLayout(bench.heads), bench.model.geometry, self._read_keys, embed=None)
+            Setup(
+                bench.retrieval, bench.maker.layout, bench.model.geometry, bench.maker.keys_reader("yard"), embed=None
+            )
         )
         self.made = {name: self._make(name) for name in MADE}
         bench.tiers.store.flush()
@@ -113,11 +113,7 @@ class Bench:
         """One that ranks as many blocks as the deepest figure needs; `uniform` takes as many as are recalled."""
         depth = self.rig.retrieval.recall_blocks if name == "uniform" else max(DEPTHS)
         config = RetrievalConfig(retriever=name, recall_blocks=depth)  # type: ignore[arg-type]
-        return make_retriever(config, SignatureLayout(self.rig.heads), self.rig.model.geometry, self._read_keys)
-
-    def _read_keys(self, block_id: int) -> torch.Tensor:
-        heads = self.rig.heads
-        return self.rig.tiers.keys("yard", block_id, heads.kv_heads if heads is not None else ())
+        return self.rig.maker.make_retriever("yard", config)
 
     def covering(self, moment: Moment) -> BlockInfo | None:
         """The block that holds a moment."""

@@ -32,8 +32,7 @@ from longwatch.daemon.log import set_up
 from longwatch.daemon.model.queries import compute_queries
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
-from longwatch.daemon.stream.pastdays import PastDays
-from longwatch.daemon.stream.signatures import Signatures
+from longwatch.daemon.stream.maker import StreamMaker, make_tiers
 from longwatch.demo.process import free_ports, running_daemon
 from longwatch.memory.block import Block, BlockInfo
 from longwatch.memory.codec.registry import CODECS
@@ -41,11 +40,8 @@ from longwatch.memory.record import write_record
 from longwatch.memory.rows import Entry
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
-from longwatch.memory.tiers import Tiers
-from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.retrievers.retriever import Query
 from longwatch.retrieval.settings import RetrievalConfig
-from longwatch.retrieval.signature import SignatureLayout
 
 START_NS, DAY_NS = 1_772_409_600_000_000_000, 86_400_000_000_000  # 2026-03-02 00:00 UTC
 STREAM = "yard"
@@ -74,23 +70,17 @@ class Memory:
     def __init__(self, folder: Path) -> None:
         self.model = VideoLM.load(ModelConfig())
         self.heads = load_heads("embedded", self.model.fingerprint)
-        self.layout = SignatureLayout(self.heads, text_tokens=self.model.prompt.clock_tokens)
-        self.store = Store(MemoryConfig(folder=str(folder), ram_bytes=RAM_BYTES))
-        self.tiers = Tiers(
-            self.store,
-            codec="int4",
-            ram_bytes=RAM_BYTES,
-            fingerprint=self.model.fingerprint,
-            device=self.model.device,
-            dtype=self.model.dtype,
-        )
+        config = MemoryConfig(folder=str(folder), codec="int4", ram_bytes=RAM_BYTES)
+        self.store = Store(config)
+        self.tiers = make_tiers(self.model, self.store, config)
+        self.maker = StreamMaker(self.model, self.tiers, RetrievalConfig(), heads=self.heads)
 
     def write(self, days: int, per_day: int, told: Callable[[int], None]) -> None:
         """Blocks of one token, evenly over the days: signatures all random, keys and values out of a few."""
         generator = torch.Generator().manual_seed(5)
         layers, kv_heads, dim = self.model.geometry
         kv = torch.randn(_RECORDS, 2, layers, kv_heads, 1, dim, generator=generator).to(self.model.dtype)
-        shape = self.layout.signatures(kv[:1, 0]).shape[1:]
+        shape = self.maker.layout.signatures(kv[:1, 0]).shape[1:]
         records = [self._record(keys, values) for keys, values in kv]
         for day in range(days):
             signatures = torch.randn(per_day, *shape, generator=generator).half()
@@ -139,16 +129,13 @@ def restore(folder: Path, name: str, from_lmdb: bool) -> dict[str, Any]:
     began = time.perf_counter()
     memory.store = Store(MemoryConfig(folder=str(folder), ram_bytes=RAM_BYTES))
     memory.tiers.store = memory.store
-    kv_heads = memory.heads.kv_heads if memory.heads is not None else ()
-    retriever = make_retriever(
-        RetrievalConfig(), memory.layout, memory.model.geometry, lambda i: memory.tiers.keys(STREAM, i, kv_heads)
-    )
+    stream_memory = memory.maker.make_memory(STREAM)
+    retriever = stream_memory.retriever
     if from_lmdb:
         for info, signature in memory.tiers.signatures(STREAM):
             retriever.index.add(info, retriever.index.cut(signature))
     else:
-        signatures = Signatures(STREAM, memory.tiers, memory.layout, memory.model.geometry)
-        PastDays(STREAM, memory.tiers, retriever.index, signatures).restore()
+        stream_memory.restore()
     seconds = time.perf_counter() - began
     rss, own = _resident(process)
     question = memory.model.prompt.question_ids("is it there?")

@@ -111,7 +111,7 @@ def kept_frames(source: Source, progress: Progress) -> list[int]:
     task = progress.add_task("gate", total=count)
     kept = []
     for n in range(count):
-        if gate.novel(source.frame(n), NOON_NS + int(n / SOURCE.fps * 1e9)):
+        if gate.is_new(source.frame(n), NOON_NS + int(n / SOURCE.fps * 1e9)):
             kept.append(n)
         progress.advance(task)
     return kept

@@ -28,7 +28,7 @@ from .parts import Parts
 from .protocol import Ask, DayDropping, Forget, StatusReply, StreamsAdd, StreamsRemove
 from .roster import Roster
 from .server.service import OnReply
-from .stream.stream import Publish
+from .stream.encoder import OnEvent
 from .stream_orders import AddStream, ForgetTime, RemoveStream
 from .streams import Streams
 from .supervised import SupervisedThread
@@ -54,14 +54,14 @@ class Engine:
         DaemonError, StorageError: a stream of the configuration file cannot be opened.
     """
 
-    def __init__(self, parts: Parts, on_event: Publish) -> None:
+    def __init__(self, parts: Parts, on_event: OnEvent) -> None:
         self._parts, self._tiers, self._store = parts, parts.tiers, parts.tiers.store
         self._something_to_do = threading.Event()
         wake = self._something_to_do.set
         self._answers, self._orders, self._balance = Answers(wake), Orders(wake), Balance()
         roster = Roster(self._store.book, parts.config.streams, self._store.streams())
         self._streams = Streams(parts.tiers, roster, wake)
-        self._watch_list = WatchList(self._streams, roster, parts.stream_maker(on_event, wake))
+        self._watch_list = WatchList(self._streams, roster, parts.stream_maker(on_event, wake).make)
         self._tiers.on_damage, self._tiers.on_lost = self._on_damage, self._streams.on_lost
         self._measurements = Measurements(self._store)
         self._housekeeping = Housekeeping(

@@ -6,12 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from torch import Tensor
-
 from ..memory.store import Store
 from ..memory.tiers import Tiers
-from ..retrieval.retrievers.choice import make_retriever
-from ..retrieval.signature import SignatureLayout
 from ..retrieval.time.reference import prepare
 from .calibration.calibration import Calibration, heads_of
 from .calibration.program import find_or_calibrate
@@ -19,8 +15,8 @@ from .config import DaemonConfig
 from .log import get_logger
 from .model.image_text import ImageText
 from .model.video_lm import VideoLM
-from .roster import Plan
-from .stream.stream import Publish, Stream
+from .stream.encoder import OnEvent
+from .stream.maker import StreamMaker, make_tiers
 
 _log = get_logger("parts")
 
@@ -62,15 +58,7 @@ class Parts(NamedTuple):
         _log.info("loading the model", model=config.model.name)
         with loading():
             model = VideoLM.load(config.model)
-        tiers = Tiers(
-            store,
-            codec=config.memory.codec,
-            ram_bytes=config.memory.ram_bytes,
-            fingerprint=model.fingerprint,
-            device=model.device,
-            dtype=model.dtype,
-            text_tokens=model.prompt.clock_tokens,
-        )
+        tiers = make_tiers(model, store, config.memory)
         prepare()
         calibration = find_or_calibrate(config, model, store, on_progress)
         name, embedding = config.retrieval.embedding, None
@@ -80,37 +68,23 @@ class Parts(NamedTuple):
                 embedding = ImageText(name, model.device, model.dtype)
         return cls(config, model, tiers, calibration, embedding)
 
-    def stream_maker(self, on_event: Publish, on_work: Callable[[], None]) -> Callable[[str, Plan], Stream]:
+    def stream_maker(self, on_event: OnEvent, on_work: Callable[[], None]) -> StreamMaker:
         """Makes streams of these parts, each with a retriever of its own.
 
         Args:
             on_event: takes what happens; called on the engine's and the feeders' threads.
             on_work: called, from any thread, when a stream has something to do.
         """
-        heads, embedding = heads_of(self.calibration), self.embedding
-        space = None if embedding is None else embedding.space
-        embed = None if embedding is None else embedding.embed_words
-        layout = SignatureLayout(heads, embedding=space, text_tokens=self.model.prompt.clock_tokens)
-
-        def make(name: str, plan: Plan) -> Stream:
-            def read_keys(block_id: int) -> Tensor:
-                return self.tiers.keys(name, block_id, heads.kv_heads if heads is not None else ())
-
-            return Stream(
-                name,
-                plan.source,
-                watched=plan.watched,
-                model=self.model,
-                tiers=self.tiers,
-                retriever=make_retriever(self.config.retrieval, layout, self.model.geometry, read_keys, embed),
-                layout=layout,
-                embedding=embedding,
-                publish=on_event,
-                arrived=on_work,
-                foreign_until=0 if self.calibration is None else self.calibration.foreign.get(name, 0),
-            )
-
-        return make
+        return StreamMaker(
+            self.model,
+            self.tiers,
+            self.config.retrieval,
+            heads=heads_of(self.calibration),
+            embedding=self.embedding,
+            foreign_until={} if self.calibration is None else self.calibration.foreign,
+            on_event=on_event,
+            on_message=on_work,
+        )
 
     @property
     def retriever(self) -> str:

@@ -122,7 +122,7 @@ class Streams:
     def keep_index_files(self) -> None:
         """Has index files made for days that have ended or changed."""
         for stream in self.all:
-            stream.past_days.keep()
+            stream.past_days.update()
 
     def forget(self, request: Forget) -> Erasure:
         """Promises to erase a time of a stream, watched or not. From here on nothing finds its blocks.
@@ -139,7 +139,7 @@ class Streams:
         try:
             if stream is not None:
                 infos = stream.retriever.index.infos(Span(request.since_ns, request.until_ns))
-                stream.forget_on_the_way(erasure.since_ns, erasure.until_ns)
+                stream.forget_arrivals(erasure.since_ns, erasure.until_ns)
                 self._let_go(name, [info.block_id for info in infos if info.block_id <= erasure.last_id])
         except BaseException:
             store.eraser.release(erasure)  # the promise stays: the store carries it out with the others

@@ -20,10 +20,10 @@ class WatchList:
     """Belongs to the engine's thread.
 
     Args:
-        make: makes the stream of a name.
+        make: makes a stream of a name, its source, and whether it is watched.
     """
 
-    def __init__(self, streams: Streams, roster: Roster, make: Callable[[str, Plan], Stream]) -> None:
+    def __init__(self, streams: Streams, roster: Roster, make: Callable[[str, SourceConfig, bool], Stream]) -> None:
         self._streams, self._roster, self._make = streams, roster, make
         self._stopping: set[str] = set()  # not watched any more, but their source has not ended yet
 
@@ -36,7 +36,7 @@ class WatchList:
         """
         for name, plan in self._roster.at_start.items():
             try:
-                self._streams.add(self._make(name, plan))
+                self._streams.add(self._make(name, plan.source, plan.watched))
             except (DaemonError, StorageError) as exc:
                 if name in self._roster.configured:
                     raise
@@ -59,7 +59,7 @@ class WatchList:
         self._roster.watch(name, config)  # first: if that fails, the stream is not watched
         try:
             if known is None:
-                self._open(name, Plan(config, watched=True))
+                self._open(name, config)
             else:
                 known.watch(config)
         except BaseException:
@@ -89,8 +89,8 @@ class WatchList:
         """The source of a stream that is watched no more has ended: it may be watched again. From any thread."""
         self._stopping.discard(name)
 
-    def _open(self, name: str, plan: Plan) -> None:
-        stream = self._make(name, plan)
+    def _open(self, name: str, config: SourceConfig) -> None:
+        stream = self._make(name, config, True)
         self._streams.add(stream)
         try:
             stream.start()
@@ -101,6 +101,6 @@ class WatchList:
 
     def _open_unwatched(self, name: str, plan: Plan) -> None:
         try:
-            self._streams.add(self._make(name, Plan(SourceConfig(url=plan.source.url), watched=False)))
+            self._streams.add(self._make(name, SourceConfig(url=plan.source.url), False))
         except StorageError as exc:
             _log.error("a stream cannot be opened; its memory stays as it is", stream=name, error=str(exc))

@@ -237,8 +237,8 @@ def test_signatures_made_for_other_heads_are_made_again_from_the_blocks(
             tiers.spill("yard", block_of(number, number, block_keys, layout.signatures(block_keys[None])[0]))
         store.flush()
         wanted = SignatureLayout(HERE)
-        read = Signatures("yard", tiers, wanted, geometry, foreign=0 if before is None else 8)
-        found = {info.block_id: signature for info, signature in read(store.partitions("yard"))}
+        signatures = Signatures("yard", tiers, wanted, geometry, foreign_until=0 if before is None else 8)
+        found = {info.block_id: signature for info, signature in signatures.read(store.partitions("yard"))}
     assert sorted(found) == list(range(1, 13))
     for number, expected in enumerate(wanted.signatures(keys), 1):
         assert torch.equal(found[number], expected), number

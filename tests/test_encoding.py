@@ -12,19 +12,17 @@ import numpy as np
 import psutil
 import pytest
 
-from longwatch.daemon.capture.message import Frame, Still
+from longwatch.daemon.capture.message import Frame, StillFrame
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.errors import DeviceFull
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
+from longwatch.daemon.stream.maker import StreamMaker, make_tiers
 from longwatch.daemon.stream.portion import Portion
 from longwatch.daemon.stream.stream import Stream
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
-from longwatch.memory.tiers import Tiers
-from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
-from longwatch.retrieval.signature import SignatureLayout
 
 SECOND_NS = 1_000_000_000
 SIDE = 4000  # pixels; a frame is 48 MB
@@ -35,22 +33,10 @@ URL = "scene://?seed=2&minutes=0.2&start=2026-03-02T14:00:00"
 def stream(tmp_path: Path) -> Iterator[Stream]:
     """A stream of the embedded model; its frames are what a test holds out to it."""
     model = VideoLM.load(ModelConfig(device="cpu", threads=1))
-    store = Store(MemoryConfig(folder=str(tmp_path / "store"), codec="int4", map_bytes=1 << 28))
-    tiers = Tiers(
-        store, codec="int4", ram_bytes=1 << 28, fingerprint=model.fingerprint, device=model.device, dtype=model.dtype
-    )
-    layout = SignatureLayout(None)
-    retriever = make_retriever(RetrievalConfig(retriever="rekv-shared"), layout, model.geometry, lambda _: None)
-    yield Stream(
-        "yard",
-        SourceConfig(url=URL, pace="fast"),
-        model=model,
-        tiers=tiers,
-        retriever=retriever,
-        layout=layout,
-        publish=lambda *_: None,
-        arrived=lambda: None,
-    )
+    config = MemoryConfig(folder=str(tmp_path / "store"), codec="int4", ram_bytes=1 << 28, map_bytes=1 << 28)
+    store = Store(config)
+    maker = StreamMaker(model, make_tiers(model, store, config), RetrievalConfig(retriever="rekv-shared"), heads=None)
+    yield maker.make("yard", SourceConfig(url=URL, pace="fast"))
     store.close()
 
 
@@ -58,8 +44,8 @@ def bring(stream: Stream, first: int, count: int, side: int = SIDE) -> None:
     """Puts frames, one a second, where the capture process's arrive."""
     for number in range(first, first + count):
         pixels = np.full(side * side * 3, number, np.uint8).tobytes()
-        stream._inbox._messages._most_bytes = 1 << 40
-        stream._inbox._messages.put(Frame(at(number), side, side, pixels, b"jpeg", 0, 0), 0)
+        stream._intake.inbox._messages._most_bytes = 1 << 40
+        stream._intake.inbox._messages.put(Frame(at(number), side, side, pixels, b"jpeg", 0, 0), 0)
 
 
 def at(number: int) -> int:
@@ -93,8 +79,8 @@ def test_where_a_chunk_is_too_much_fewer_frames_are_encoded_at_once_and_none_is_
     with memory_left(200 << 20):
         step_all(stream)
     assert kept(stream) == [(second, False) for second in range(8)]
-    assert stream._portion.frames < 8
-    assert stream.encode_error == ""
+    assert stream._intake.encoder._portion.frames < 8
+    assert stream.status().last_error == ""
     assert len(stream.window.blocks) == 8 or stream.window.tokens <= stream.window.window_tokens
 
 
@@ -121,7 +107,7 @@ def test_an_error_that_nobody_foresaw_loses_no_frame_silently(stream: Stream) ->
     bring(stream, 0, 1, side=64)
     stream.step()
     for number in (1, 2):
-        stream._inbox._messages.put(Frame(at(number), 64, 64, b"too few", b"jpeg", 0, 0), 0)
+        stream._intake.inbox._messages.put(Frame(at(number), 64, 64, b"too few", b"jpeg", 0, 0), 0)
         with pytest.raises(ValueError, match="reshape"):
             step_all(stream)
         assert "frames could not be encoded: cannot reshape" in stream.status().last_error
@@ -135,7 +121,7 @@ def test_an_error_that_nobody_foresaw_loses_no_frame_silently(stream: Stream) ->
 def test_no_block_ends_before_it_begins_where_the_clock_is_turned_back_a_little(stream: Stream) -> None:
     bring(stream, 0, 1, side=64)
     for end_ns in (at(0) - SECOND_NS // 4, at(1), at(1) - SECOND_NS // 4):
-        stream._inbox._messages.put(Still(end_ns, 0, 0), 0)
+        stream._intake.inbox._messages.put(StillFrame(end_ns, 0, 0), 0)
     step_all(stream)
     (info,) = stream.retriever.index.infos()
     assert (info.start_ns, info.end_ns) == (at(0), at(1))
@@ -147,32 +133,32 @@ def test_frames_on_their_way_are_forgotten_with_their_time_and_what_is_like_them
     bring(stream, 0, 1, side=64)
     step_all(stream)
     bring(stream, 1, 3, side=64)
-    stream._inbox._messages.put(Still(at(4), 0, 0), 0)
-    stream._inbox.child.last_frame_ns = at(4)
-    stream.forget_on_the_way(at(2), at(3))
+    stream._intake.inbox._messages.put(StillFrame(at(4), 0, 0), 0)
+    stream._intake.inbox.child.last_frame_ns = at(4)
+    stream.forget_arrivals(at(2), at(3))
     step_all(stream)
     assert kept(stream) == [(0, False), (1, False)]
-    stream._inbox._messages.put(Still(at(5), 0, 0), 0)
+    stream._intake.inbox._messages.put(StillFrame(at(5), 0, 0), 0)
     bring(stream, 6, 1, side=64)
-    stream._inbox._messages.put(Still(at(7), 0, 0), 0)
-    stream.forget_on_the_way(at(8), at(60))
+    stream._intake.inbox._messages.put(StillFrame(at(7), 0, 0), 0)
+    stream.forget_arrivals(at(8), at(60))
     bring(stream, 9, 1, side=64)  # came after the order
     step_all(stream)
     assert kept(stream) == [(0, False), (1, False), (6, False), (9, False)]
     assert [(info.end_ns - at(0)) // SECOND_NS for info in stream.retriever.index.infos()] == [0, 1, 7, 9]
-    assert stream._tiers.store.book.seen_ns("yard") == at(3), "a restart would read them again"
+    assert stream._memory.forgotten_ns == at(3), "a restart would read them again"
 
 
 def test_a_lost_frame_is_forgotten_with_its_time_and_its_gap_stays(stream: Stream) -> None:
     bring(stream, 0, 1, side=64)
     step_all(stream)
     for message in (Frame(at(1), 64, 64, b"too few", b"jpeg", 0, 0), Frame(at(2), 64, 64, b"too few", b"jpeg", 0, 0)):
-        stream._inbox._messages.put(message, 0)
+        stream._intake.inbox._messages.put(message, 0)
     with pytest.raises(ValueError, match="reshape"):
         step_all(stream)
-    stream.forget_on_the_way(at(1), at(2))
-    stream._inbox.child.last_frame_ns = at(3)
-    stream._inbox._messages.put(Still(at(3), 0, 0), 0)
+    stream.forget_arrivals(at(1), at(2))
+    stream._intake.inbox.child.last_frame_ns = at(3)
+    stream._intake.inbox._messages.put(StillFrame(at(3), 0, 0), 0)
     bring(stream, 4, 1, side=64)
     step_all(stream)
     assert kept(stream) == [(0, False), (0, True), (4, False)]

@@ -10,7 +10,7 @@ import pytest
 
 from longwatch.clients.client import Client
 from longwatch.daemon.capture.settings import SourceConfig
-from longwatch.daemon.stream.last_read import others_id
+from longwatch.daemon.stream.last_read import find_others_id
 from longwatch.memory.book import Book
 
 from .daemon_process import DaemonProcess
@@ -67,7 +67,7 @@ def test_a_moved_file_is_the_same_and_a_camera_or_another_file_is_not(tmp_path: 
 
     def told(url: object, start_ns: int, newest_id: int) -> int:
         book.note_seen("yard", newest_id)
-        return others_id("yard", SourceConfig(url=str(url)), start_ns, newest_id, book)
+        return find_others_id("yard", SourceConfig(url=str(url)), start_ns, newest_id, book)
 
     clip.write_bytes(b"one")
     assert told(clip, 5, 7) == 0, "a store of an earlier version goes on with what it had"

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from longwatch.daemon.stream.pastdays import PastDays
+from longwatch.daemon.stream.past_days import PastDays
 from longwatch.daemon.stream.signatures import Signatures
 from longwatch.memory.block import Block, Geometry
 from longwatch.memory.settings import MemoryConfig
@@ -216,15 +216,15 @@ def test_a_day_whose_data_are_set_aside_leaves_no_index_file(folder: Path) -> No
 def test_a_day_gets_its_file_once_it_has_ended_and_is_then_searched_where_the_file_lies(tmp_path: Path) -> None:
     with memory(tmp_path) as watching:
         watching.write(1, A_DAY)
-        watching.past_days.keep()
+        watching.past_days.update()
         watching.past_days.stop()
         assert index_files(tmp_path) == []
         watching.write(A_DAY + 1, A_DAY + 3)
         before = watching.ranking()
-        watching.past_days.keep()
+        watching.past_days.update()
         watching.past_days.stop()
         assert [file.parent.name for file in index_files(tmp_path)] == ["2026-03-02"]
-        watching.past_days.keep()
+        watching.past_days.update()
         assert watching.is_closed(0)
         assert watching.ranking() == before
 
@@ -240,7 +240,7 @@ def test_a_block_that_lasts_into_the_next_day_has_its_day_filed_again(folder: Pa
         longer.ranking()  # opens the day, of which the file still says otherwise
         assert longer.retriever.index.by_id([A_DAY])[0].end_ns == last.start_ns + 77
         for _ in range(2):
-            longer.past_days.keep()
+            longer.past_days.update()
             longer.past_days.stop()
     assert file.read_bytes() != old
     with memory(folder) as later:
@@ -308,6 +308,6 @@ def test_the_day_that_is_written_has_no_file_even_if_its_clock_was_set_back(tmp_
             ahead.tiers.spill("yard", block_of(number, start_ns, keys, LAYOUT.signatures(keys[None])[0]))
     with memory(tmp_path) as again:
         assert len(again.retriever.index) == 8
-        again.past_days.keep()
+        again.past_days.update()
         again.past_days.stop()
     assert [file.parent.name for file in index_files(tmp_path)] == ["2026-03-04"]

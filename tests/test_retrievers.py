@@ -17,13 +17,11 @@ from longwatch.daemon.model.image_text import ImageText
 from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import AnswerEnd, Ask, Reply
+from longwatch.daemon.stream.maker import StreamMaker, make_tiers
 from longwatch.daemon.stream.stream import Stream
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
-from longwatch.memory.tiers import Tiers
-from longwatch.retrieval.retrievers.choice import make_retriever
 from longwatch.retrieval.settings import RetrievalConfig
-from longwatch.retrieval.signature import SignatureLayout
 
 from .daemon_process import DaemonProcess
 from .tiny_image_text import write_clip
@@ -48,33 +46,16 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[A
 def remembering(folder: Path, name: str, clip: Path | None) -> Iterator[tuple[Stream, list[AnswerEnd]]]:
     """The stream brought back from the store under a retriever, and its answers."""
     lm = VideoLM.load(ModelConfig(device="cpu", threads=1))
-    store = Store(MemoryConfig(folder=str(folder / "store"), map_bytes=1 << 30))
-    tiers = Tiers(store, codec="ecsq4", ram_bytes=1 << 28, fingerprint=lm.fingerprint, device=lm.device, dtype=lm.dtype)
+    memory = MemoryConfig(folder=str(folder / "store"), ram_bytes=1 << 28, map_bytes=1 << 30)
+    store = Store(memory)
+    tiers = make_tiers(lm, store, memory)
     embedding = None if clip is None else ImageText(str(clip), lm.device, lm.dtype)
     calibration = find_calibration("embedded", lm.fingerprint)
     assert calibration is not None
-    heads = calibration.retrieval_heads
-    assert heads is not None
-    layout = SignatureLayout(heads, embedding=None if embedding is None else embedding.space)
+    assert calibration.retrieval_heads is not None
     config = RetrievalConfig(retriever=name)  # type: ignore[arg-type]
-    retriever = make_retriever(
-        config,
-        layout,
-        lm.geometry,
-        lambda block_id: tiers.keys("yard", block_id, heads.kv_heads),
-        None if embedding is None else embedding.embed_words,
-    )
-    stream = Stream(
-        "yard",
-        SourceConfig(url=URL, pace="fast"),
-        model=lm,
-        tiers=tiers,
-        retriever=retriever,
-        layout=layout,
-        embedding=embedding,
-        publish=lambda *_: None,
-        arrived=lambda: None,
-    )
+    maker = StreamMaker(lm, tiers, config, heads=calibration.retrieval_heads, embedding=embedding)
+    stream = maker.make("yard", SourceConfig(url=URL, pace="fast"))
     ends = []
     try:
         for question in QUESTIONS:

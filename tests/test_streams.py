@@ -12,7 +12,7 @@ import pytest
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.errors import CaptureError, StreamExists, StreamUnknown
 from longwatch.daemon.protocol import Done, StreamsRemove
-from longwatch.daemon.roster import Plan, Roster
+from longwatch.daemon.roster import Roster
 from longwatch.daemon.stream.inbox import Inbox
 from longwatch.daemon.stream.stream import Stream
 from longwatch.daemon.stream_orders import RemoveStream
@@ -78,10 +78,10 @@ class House:
         self.streams.add(cast(Stream, turns))
         return turns
 
-    def _make(self, name: str, plan: Plan) -> Stream:
+    def _make(self, name: str, source: SourceConfig, watched: bool) -> Stream:
         if name in self.fails:
             raise CaptureError("no source can be made of it")
-        return cast(Stream, Turns(name, self.taken, watched=plan.watched))
+        return cast(Stream, Turns(name, self.taken, watched=watched))
 
 
 @pytest.fixture
@@ -171,16 +171,16 @@ def test_a_stream_that_cannot_be_opened_leaves_no_trace(house: House) -> None:
 def test_a_stream_that_was_added_before_and_cannot_be_opened_is_only_remembered(house: House) -> None:
     Roster(house.book, {}, []).watch("gate", GATE)
     later = House(house.book)
-    made: list[Plan] = []
+    made: list[bool] = []
 
-    def make(name: str, plan: Plan) -> Stream:
-        made.append(plan)
-        if plan.watched:
+    def make(name: str, source: SourceConfig, watched: bool) -> Stream:
+        made.append(watched)
+        if watched:
             raise CaptureError("no source can be made of it")
         return cast(Stream, Turns(name, [], watched=False))
 
     WatchList(later.streams, later.roster, make).open_all()
-    assert [plan.watched for plan in made] == [True, False]
+    assert made == [True, False]
     assert ([stream.name for stream in later.streams.all], later.streams.watched) == (["gate"], [])
 
 

@@ -1,4 +1,4 @@
-"""`AbsentSource`: what stands in the place of a capture process where a stream is remembered and not watched."""
+"""`AbsentSource`: takes the place of a capture process if a stream is remembered but not watched."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class AbsentSource:
         """Nothing, at once."""
         return None
 
-    def begin_anew(self) -> None:
-        """There is nothing to begin."""
+    def ask_whole(self) -> None:
+        """There is nobody to ask."""
 
     def stop(self) -> None:
         """There is nothing to stop."""

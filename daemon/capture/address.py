@@ -1,4 +1,4 @@
-"""What a source's address means, and how it may be shown: never with its password."""
+"""The address of a source: what it means, and how it may be shown, which is never with its password."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NETWORK_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 def mask_credentials(text: str) -> str:
     """The text with the user and password of every address in it replaced by `***`, in front of the host or as keys.
 
-    Takes time in proportion to the text, since strangers may have written it.
+    Takes time in proportion to the text's length, since strangers may have written it.
     """
     if "@" in text:
         text = _WORD.sub(lambda word: _without_users(word[0]), text)
@@ -32,7 +32,10 @@ def mask_credentials(text: str) -> str:
 
 
 def in_short(text: str) -> str:
-    """As `mask_credentials`, with a long end left out. Not the other way round: half an address hides its password."""
+    """As `mask_credentials`, without the end of a long text.
+
+    Masking comes first: in an address that was cut off, a password could not be recognised.
+    """
     masked = mask_credentials(text)
     return masked if len(masked) <= _SHOWN_CHARACTERS else f"{masked[:_SHOWN_CHARACTERS]}…"
 
@@ -40,7 +43,7 @@ def in_short(text: str) -> str:
 def _without_users(word: str) -> str:
     """Masks the users in a word.
 
-    A password may hold an unescaped "@" or "/": all up to the last "@" goes, rather too much than too little.
+    A password may hold an unescaped "@" or "/". So all up to the last "@" goes: too much rather than too little.
     """
     kept, done, last = [], 0, word.rfind("@")
     begin = word.find("://") + 3
@@ -60,7 +63,7 @@ def kind_of(url: str) -> str:
     """`scene`, `network`, `webcam` or `file`.
 
     Raises:
-        CaptureError: the scheme is none that can be read, or a network address names no host and port.
+        CaptureError: no source reads this scheme, or a network address names no host and port.
     """
     if url.isdigit() or url.startswith("/dev/"):
         return "webcam"
@@ -76,7 +79,7 @@ def kind_of(url: str) -> str:
 
 
 def scheme_of(url: str) -> str:
-    """`rtsp`, `http` …, in small letters; `file` where there is none."""
+    """`rtsp`, `http` …, in small letters; `file` if there is none."""
     return url.partition("://")[0].lower() if "://" in url else "file"
 
 
@@ -88,7 +91,7 @@ def path_of(url: str) -> str:
 
 
 def check_reachable(url: str, timeout_seconds: float) -> None:
-    """Tries the host and port of a network address, or looks whether a file or device is there and may be read.
+    """Tries the host and port of a network address, or checks that a file or device is there and may be read.
 
     Raises:
         CaptureError: nobody answers, or there is nothing to read, in one sentence.
@@ -126,7 +129,7 @@ def _check_path(kind: str, url: str) -> None:
 
 
 def _is_camera(path: Path) -> bool:
-    """Whether it is a video device; where their number is not known, any that reads character by character."""
+    """Whether it is a video device. Where their number is not known, any character device counts."""
     status = path.stat()
     return stat.S_ISCHR(status.st_mode) and (sys.platform != "linux" or os.major(status.st_rdev) == _VIDEO_MAJOR)
 

@@ -1,19 +1,19 @@
-"""`StreamClock`: tells where a stream's time steps instead of going on."""
+"""`StreamClock`: finds where a stream's time steps instead of going on."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from .message import Frame, Gap, Still
+from .message import Frame, Gap, StillFrame
 from .settings import SourceConfig
 from .stamp import SECOND_NS, StampedFrame
 
-JITTER_NS = SECOND_NS  # a smaller step is the work of whoever keeps the clock right, or of a frame on its way
+JITTER_NS = SECOND_NS  # a smaller step comes from keeping the clock right, or from a frame's way to us
 PAUSE_NS = 10 * SECOND_NS  # a longer time between two frames of a recording is a pause in it
-_DRIFT = 1000  # of this time that goes by, the machine's clock may be turned by one part
+_DRIFT = 1000  # one part in so many of the time that passes: so fast the machine's clock may be corrected
 
 
-class _Seen(NamedTuple):
+class _FrameTime(NamedTuple):
     utc_ns: int
     arrived_ns: int
 
@@ -21,27 +21,27 @@ class _Seen(NamedTuple):
 class StreamClock:
     """Compares each frame's time with that of the frame before it, and with a clock that nobody sets.
 
-    The rule of a stream's time: a frame has the time that its clock shows, whatever the one before it had. Ids tell
-    which came first; times may step. A camera's clock is the machine's. Where that was set, by more than jitter,
+    The rule of a stream's time: a frame has the time that its clock shows, whatever the one before it had. Ids say
+    which came first; times may step. A camera's clock is the machine's. If that was set by more than jitter,
 
         ahead: the stream's time goes on from there, and what lies between is a gap;
-        back: it goes on from there too, and lives through some hours a second time. The gap is what there was no
-            video for, in the time of the clock as it is now: mostly the moment between two frames.
+        back: it goes on from there too, and some hours come a second time. The gap is the time without video in the
+            new time: mostly the moment between two frames.
 
     A recording's time is what is written in it (see `WrittenTimes`), and steps ahead where the recording pauses.
     """
 
     def __init__(self, config: SourceConfig) -> None:
         self._between_ns = int(2 * SECOND_NS / config.fps)
-        self._last: _Seen | None = None
+        self._last: _FrameTime | None = None
 
-    def step_ns(self, frame: StampedFrame | Frame | Still) -> int:
-        """By how much the time stepped before a frame; 0 where it went on. To be asked once for each frame."""
-        before, self._last = self._last, _Seen(frame.utc_ns, frame.arrived_ns)
+    def measure_step(self, frame: StampedFrame | Frame | StillFrame) -> int:
+        """By how much the time stepped before a frame; 0 if it just went on. Call it once for each frame."""
+        before, self._last = self._last, _FrameTime(frame.utc_ns, frame.arrived_ns)
         if before is None:
             return 0
         passed_ns = frame.utc_ns - before.utc_ns
-        if not (frame.arrived_ns and before.arrived_ns):  # read as fast as it could be
+        if not (frame.arrived_ns and before.arrived_ns):  # it is read as fast as it can be
             return passed_ns if passed_ns > PAUSE_NS + self._between_ns else 0
         waited_ns = frame.arrived_ns - before.arrived_ns
         step_ns = passed_ns - waited_ns
@@ -50,11 +50,11 @@ class StreamClock:
         return step_ns if abs(step_ns) > JITTER_NS + waited_ns // _DRIFT else 0
 
 
-def gap_of(step_ns: int, before_ns: int, frame: Frame | Still, broken: str) -> Gap:
+def gap_of(step_ns: int, before_ns: int, frame: Frame | StillFrame, broken: str) -> Gap:
     """The gap before a frame.
 
     Args:
-        step_ns: as `StreamClock` tells it.
+        step_ns: as `StreamClock` measures it.
         before_ns: time of the frame before.
         broken: why there was no video, if there was none.
     """

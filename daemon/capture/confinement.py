@@ -1,7 +1,7 @@
-"""What a capture process may have: an environment without secrets, and no more memory than frames need.
+"""The limits of a capture process: an environment without secrets, and no more memory than frames need.
 
-FFmpeg and the drivers read what strangers send. What goes wrong there is to end this one process, and to find nothing
-in it that it does not need.
+FFmpeg and the drivers read what strangers send. If something goes wrong there, it shall end only this process, and
+find nothing in it that is worth stealing.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _KEPT = re.compile(
     r"|FAKETIME\w*|DONT_FAKE_\w+"  # a clock that a test sets
 )
 _BESIDE_BYTES = 1 << 30  # decoder, sockets, OpenCV's own
-_BYTES_A_PIXEL = 32  # of the largest frame: a decoder keeps up to sixteen, and some copies are made
+_BYTES_A_PIXEL = 32  # of the largest frame: a decoder keeps up to sixteen frames, and some copies are made
 _NOISE_BYTES = 32 << 20
 
 
 def environment() -> dict[str, str]:
-    """The daemon's environment without what a capture process has no use for: keys, tokens, proxies."""
+    """The daemon's environment without what a capture process does not need: keys, tokens, proxies."""
     kept = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
     return {**kept, "OPENCV_FFMPEG_DEBUG": "1", "OPENCV_FFMPEG_LOGLEVEL": "24"}
 
 
 def confine(config: SourceConfig) -> None:
-    """Bounds what this process may take from here on. To be called once all is imported."""
+    """Limits what this process may take from here on. Call it when all is imported."""
     beside = _BESIDE_BYTES + _BYTES_A_PIXEL * config.frame_pixels
     _lower(resource.RLIMIT_AS, _mapped_bytes() + beside)
-    _lower(resource.RLIMIT_FSIZE, _NOISE_BYTES)  # it writes only what goes wrong
+    _lower(resource.RLIMIT_FSIZE, _NOISE_BYTES)  # it writes only error messages
     _lower(resource.RLIMIT_CORE, 0)
 
 

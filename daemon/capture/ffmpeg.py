@@ -1,7 +1,7 @@
-"""What FFmpeg may do for each kind of address: which protocols it may speak, and which kinds of file it may read.
+"""The options of FFmpeg for each kind of address: which protocols it may speak, and which kinds of file it may read.
 
-A file or a camera's answer may be made by an enemy. A playlist (HLS, DASH, concat, SDP) would have the daemon read any
-local file or ask any address in its network, and the reader for text terminals makes a legible picture of any text. So
+An enemy may have made a file, or a camera's answer. A playlist (HLS, DASH, concat, SDP) could make the daemon read any
+local file, or ask any address in its network, and the reader for text terminals makes a legible picture of any text. So
 only what is video itself is read. Knows nothing of OpenCV but how it takes FFmpeg's options.
 """
 
@@ -17,7 +17,7 @@ _MOST_TIMEOUT_SECONDS = 2000  # FFmpeg counts some of them in microseconds, in 3
 
 
 def options(scheme: str, timeout_seconds: float) -> str:
-    """As `OPENCV_FFMPEG_CAPTURE_OPTIONS` takes them. That replaces OpenCV's own: TCP for RTSP stands here again.
+    """The value of `OPENCV_FFMPEG_CAPTURE_OPTIONS`. It replaces OpenCV's own, so TCP for RTSP must be said here again.
 
     Args:
         scheme: of the address; `file` for a path.

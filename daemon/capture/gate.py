@@ -14,8 +14,8 @@ class Gate:
     """Compares a small copy of each frame with that of the last one kept.
 
     Averaging to a thumbnail hides sensor noise, and bringing the kept copy to the new one's median hides a light that
-    changes slowly and everywhere; what enters, leaves or moves changes some spot by much. It is the kept copy that is
-    made brighter or darker, never the new one: at night that would make noise into news.
+    changes slowly and everywhere. What enters, leaves or moves changes some spot by much. Only the kept copy is made
+    brighter or darker, never the new one: at night that would make noise look like news.
 
     Args:
         levels: how many of 255 levels some spot must change by; 0 keeps every frame.
@@ -32,11 +32,11 @@ class Gate:
         """The next frame is kept, whatever it shows."""
         self._kept = None
 
-    def novel(self, image: NDArray[np.uint8], time_ns: int) -> bool:
-        """Whether to keep the frame (BGR `[H, W, 3]`); if so, later ones are compared with it.
+    def is_new(self, image: NDArray[np.uint8], time_ns: int) -> bool:
+        """Whether the frame (BGR `[H, W, 3]`) shows something new. If so, later ones are compared with it.
 
         Args:
-            time_ns: of a clock that nobody sets; with another, a frame might be kept for hours or never.
+            time_ns: of a clock that nobody sets. With another, no frame might be new for hours.
         """
         small = cv2.resize(image, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
         median = max(float(np.median(small)), 1.0)

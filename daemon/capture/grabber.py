@@ -1,8 +1,8 @@
-"""The capture process: reads a source, keeps the newest frame, and hands one over when asked.
+"""`Grabber`: what a capture process does. It reads a source, keeps the newest frame, and hands one over when asked.
 
-The pipe first brings a `Begin`, which is answered with `Opening`. After it, each message asks for a frame, `ANEW` for
-a whole one, and is answered with one `Message`; meanwhile, empty messages say that this process lives and gets on. A
-process of its own can be killed when a read hangs, and its work runs on another core.
+The pipe first brings a `CaptureTask`, and the answer is `Opening`. Each later message asks for a frame, `WHOLE` for a
+whole one, and the answer is one message. Meanwhile, empty messages say that this process lives and gets on.
+A process of its own can be killed when a read hangs, and its work runs on another core.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from .clock import StreamClock
 from .confinement import confine
 from .gate import Gate
 from .heart import Heart
-from .message import Begin, Ended, Failed, Frame, Message, Opening, Still
+from .message import CaptureTask, Frame, Message, Opening, SourceEnd, SourceFailure, StillFrame
 from .newest import EveryFrame, NewestFrame
-from .pipe import ANEW, NEXT, MessagePipe
+from .pipe import NEXT, WHOLE, MessagePipe
 from .settings import SourceConfig
 from .source import open_source
 from .stamp import SECOND_NS, StampedFrame
 
 
 class Grabber:
-    """Answers each request with the next frame that is to be had, gated and with its picture.
+    """Answers each request with the next frame: whole and with its picture if it is new, otherwise only its time.
 
     Raises:
         CaptureError: the source cannot be opened.
     """
 
-    def __init__(self, begin: Begin, heart: Heart) -> None:
-        self._config = begin.config
-        source = open_source(begin, heart.got_on)
+    def __init__(self, task: CaptureTask, heart: Heart) -> None:
+        self._config = task.config
+        source = open_source(task, heart.note_progress)
         self._frames = NewestFrame(source) if source.live else EveryFrame(source)
         self._gate = Gate(self._config.gate_levels, int(self._config.keep_seconds * SECOND_NS))
         self._clock = StreamClock(self._config)
         self._checksum, self._same_since = 0, time.monotonic()
 
-    def begin_anew(self) -> None:
-        """The next frame is new, whatever it shows: the daemon has let go of the one it would be compared with."""
+    def ask_whole(self) -> None:
+        """The next frame is new, whatever it shows: the daemon has forgotten the one it would be compared with."""
         self._gate.reset()
 
-    def next(self) -> Frame | Still | Ended:
+    def next(self) -> Frame | StillFrame | SourceEnd:
         """One message.
 
         Raises:
@@ -54,14 +54,14 @@ class Grabber:
         """
         taken = self._frames.take()
         if taken is None:
-            return Ended()
+            return SourceEnd()
         self._check_size(taken)
         self._check_frozen(taken)
-        if self._clock.step_ns(taken):
-            self._gate.reset()  # behind a gap no scene goes on
+        if self._clock.measure_step(taken):
+            self._gate.reset()  # no scene goes on behind a gap
         when = (self._frames.dropped, taken.pts_ns, taken.arrived_ns, taken.recorded)
-        if not self._gate.novel(taken.image, taken.pts_ns):
-            return Still(taken.utc_ns, *when)
+        if not self._gate.is_new(taken.image, taken.pts_ns):
+            return StillFrame(taken.utc_ns, *when)
         height, width = taken.image.shape[:2]
         picture = _picture(taken, self._config)
         return Frame(taken.utc_ns, height, width, taken.image.tobytes(), picture, *when)
@@ -73,7 +73,7 @@ class Grabber:
             raise CaptureError(f"{shown}: its frames have {width} x {height} pixels; frame_pixels allows {most}")
 
     def _check_frozen(self, frame: StampedFrame) -> None:
-        """Raises where a camera has sent the same bytes for too long; a real sensor's noise never repeats itself."""
+        """Raises if a camera has sent the same bytes for too long. A real sensor's noise never repeats itself."""
         allowed = self._config.frozen_seconds
         if not allowed or not _is_camera(self._config):
             return
@@ -86,7 +86,7 @@ class Grabber:
 
 
 def _is_camera(config: SourceConfig) -> bool:
-    """Whether trying again makes sense: it may come back, as a file never does."""
+    """Whether it makes sense to try again: a camera may come back, and a file never does."""
     return kind_of(config.url) in ("network", "webcam")
 
 
@@ -103,28 +103,28 @@ def serve(pipe: MessagePipe, heart: Heart) -> None:
     """Answers the daemon until there is nothing more to hand over.
 
     Raises:
-        EOFError: the daemon has hung up; so do BrokenPipeError and ConnectionResetError say.
+        EOFError, BrokenPipeError, ConnectionResetError: the daemon has hung up.
     """
     cv2.setNumThreads(1)
-    heart.imported()
+    heart.note_imported()
     encode = msgspec.msgpack.Encoder().encode
-    begin = msgspec.msgpack.decode(pipe.receive() or b"", type=Begin)
-    confine(begin.config)
+    task = msgspec.msgpack.decode(pipe.receive() or b"", type=CaptureTask)
+    confine(task.config)
     pipe.send(encode(Opening()))
-    pipe.send(encode(_hand_over(pipe, begin, heart)))
+    pipe.send(encode(_hand_over(pipe, task, heart)))
 
 
-def _hand_over(pipe: MessagePipe, begin: Begin, heart: Heart) -> Message:
+def _hand_over(pipe: MessagePipe, task: CaptureTask, heart: Heart) -> Message:
     """Answers requests; returns the last message."""
     encode = msgspec.msgpack.Encoder().encode
     try:
-        grabber = Grabber(begin, heart)
+        grabber = Grabber(task, heart)
         while True:
-            if bytes(pipe.receive() or NEXT) == ANEW:
-                grabber.begin_anew()
+            if bytes(pipe.receive() or NEXT) == WHOLE:
+                grabber.ask_whole()
             message = grabber.next()
-            if isinstance(message, Ended):
+            if isinstance(message, SourceEnd):
                 return message
             pipe.send(encode(message))
     except CaptureError as exc:
-        return Failed(str(exc), final=not _is_camera(begin.config))
+        return SourceFailure(str(exc), final=not _is_camera(task.config))

@@ -1,4 +1,4 @@
-"""`Heart`: says that a capture process lives and gets on, while it has nothing else to say."""
+"""`Heart`: says for a capture process that it lives and gets on, while it has nothing else to say."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _BEAT_SECONDS = 1.0
 class Heart:
     """A thread that sends an empty message each second in which the process got further.
 
-    While it imports, each second counts: that the thread runs is all that can be said. Later only what `got_on` was
-    called for counts, so that a read that hangs isn't hidden by a thread that doesn't.
+    While the process imports, it counts as progress that this thread runs. Later, only calls of `note_progress` count:
+    otherwise this thread, which never hangs, would hide a read that does.
     """
 
     def __init__(self, pipe: MessagePipe) -> None:
@@ -23,12 +23,12 @@ class Heart:
         self._further = False
         threading.Thread(target=self._beat, name="heart", daemon=True).start()
 
-    def got_on(self) -> None:
-        """A recording was read a little further, or a pause in it is being waited for."""
+    def note_progress(self) -> None:
+        """A recording was read a little further, or we wait for a pause in it to pass."""
         self._further = True
 
-    def imported(self) -> None:
-        """From now on only `got_on` counts."""
+    def note_imported(self) -> None:
+        """From now on only `note_progress` counts."""
         self._importing = False
 
     def _beat(self) -> None:

@@ -9,9 +9,9 @@ from .stamp import StampedFrame
 
 
 class NewestFrame:
-    """A slot for one frame: a newer one takes the place of an older that nobody took. For live sources.
+    """A slot for one frame, for live sources. A newer frame replaces an older one that nobody took.
 
-    A thread of its own reads the source all the time, so that nothing queues up in the driver or on the network.
+    A thread reads the source all the time, so that nothing queues up in the driver or on the network.
     """
 
     def __init__(self, source: Source) -> None:
@@ -51,7 +51,7 @@ class NewestFrame:
 
 
 class EveryFrame:
-    """Frames one by one, each read when it is asked for. For recordings that nobody waits for."""
+    """Frames one by one, each read when it is asked for. For sources that follow no clock."""
 
     dropped = 0
 

@@ -1,4 +1,4 @@
-"""`Noise`: what a capture process and its libraries wrote to stdout and stderr, kept small and off the terminal."""
+"""`Noise`: what a capture process and its libraries write to stdout and stderr, kept small and off the terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 
-_MEANINGS = (  # what FFmpeg and OpenCV write where a source cannot be opened, and what it means to a user
+_MEANINGS = (  # what FFmpeg and OpenCV write if a source cannot be opened, and what it means to a user
     (r"(failed:|error) 401\b", "wrong user or password"),
     (r"(failed:|error) 403\b", "access is forbidden to this user"),
     (r"(failed:|error) 404\b", "the server has no such stream"),
@@ -18,17 +18,17 @@ _MEANINGS = (  # what FFmpeg and OpenCV write where a source cannot be opened, a
 
 
 class Noise:
-    """A nameless file that a process writes to, since a pipe that nobody reads would stop it.
+    """A file without a name that a process writes to. A pipe that nobody reads would stop it.
 
-    Belongs to one thread. `file` is what the process gets as its stdout and stderr.
+    Belongs to one thread. The process gets `file` as its stdout and stderr.
     """
 
     def __init__(self) -> None:
-        # Appending, so that the process goes on writing at the end after the file was emptied.
+        # In append mode, the process goes on at the new end after the file was emptied.
         self.file = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 - lives as long as the process
 
     def clear(self) -> None:
-        """Forgets what was written. A damaged stream makes FFmpeg write with every frame, for weeks."""
+        """Forgets what was written. With a damaged stream, FFmpeg writes something for every frame, for weeks."""
         if os.fstat(self.file.fileno()).st_size:
             os.ftruncate(self.file.fileno(), 0)
 
@@ -38,13 +38,13 @@ class Noise:
 
     @property
     def meaning(self) -> str:
-        """Why a source could not be opened, or nothing where the noise does not say."""
+        """Why a source could not be opened; empty if the noise does not say."""
         text = self._text()
         return next((meaning for sign, meaning in _MEANINGS if re.search(sign, text)), "")
 
     @property
     def last_line(self) -> str:
-        """What the process wrote last: of a traceback, the exception."""
+        """What the process wrote last. If that is a traceback, the exception."""
         lines = [line.strip() for line in self._text().splitlines() if line.strip()]
         return lines[-1][:300] if lines else ""
 

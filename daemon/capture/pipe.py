@@ -1,4 +1,4 @@
-"""`MessagePipe`: one end of a socket that carries whole messages; half a message keeps no reader waiting."""
+"""`MessagePipe`: one end of a socket that carries whole messages. Half a message keeps no reader waiting."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..errors import CaptureError
 _HEAD = struct.Struct(">I")
 _SEND_SECONDS = 5.0
 LIVES = b""  # the message of a process that is still busy with what it was asked
-NEXT, ANEW = b"", b"anew"  # ask for the next frame; for one that is handed over whole, whatever it shows
+NEXT, WHOLE = b"", b"whole"  # ask for the next frame; for a whole one, whatever it shows
 
 
 class MessagePipe:
     """Sends and receives bytes, each message behind its length. One thread receives; any thread sends.
 
     Args:
-        most_bytes: a longer message is refused before there is any memory for it.
-        patient: whether sending waits as long as it takes; else it fails where the other end takes nothing in.
+        most_bytes: a longer message is refused before any memory is taken for it.
+        patient: whether sending waits as long as it takes; otherwise it fails if the other end takes nothing in.
     """
 
     def __init__(self, end: socket.socket, most_bytes: int = 1 << 20, *, patient: bool = False) -> None:
@@ -39,12 +39,11 @@ class MessagePipe:
             OSError: the other end is gone, or takes nothing in.
         """
         with self._sending:
-            self._end.sendall(
-                _HEAD.pack(len(message)) + message
-            )  # at once: the answer may be that the other end closes
+            # In one go: after a head alone, the other end might already close, and the rest would fail.
+            self._end.sendall(_HEAD.pack(len(message)) + message)
 
     def receive(self, timeout_seconds: float | None = None) -> bytearray | None:
-        """The next message, or None where it is not whole in time. What has come of it is kept for the next call.
+        """The next message, or None if it is not whole in time. What has come of it is kept for the next call.
 
         Raises:
             EOFError: the other end is closed.

@@ -22,16 +22,16 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         fps: frames sampled in a second.
         pace: `real` follows the clock; `fast` reads files and scenes as fast as they are encoded.
         start: UTC time of a file's or scene's second 0, as `2026-03-02T14:00:00`; empty means
-            now, or what the scene's address says.
-        time_zone: IANA name of the zone in which questions about it name times, and its frames' clocks are written.
-        stall_seconds: a live source that shows no frame for so long is restarted.
-        frozen_seconds: a live source that shows the very same picture for so long is restarted; 0 never.
+            what the scene's address says, or the time of the first start.
+        time_zone: IANA name of its zone. Questions name times in it, and the clocks in its blocks show it.
+        stall_seconds: a live source that gives no frame for so long is restarted.
+        frozen_seconds: a live source that gives the very same picture for so long is restarted; 0 means never.
         open_seconds: the longest that opening may take.
         reconnect_seconds: the longest pause between two attempts; the first are shorter.
         keep_seconds: a still scene gets a block of its own at least this often.
-        gate_levels: how many of 255 levels some spot must change by for a frame to be new; 0 takes every frame.
-        gate_cosine: a visual token of a new frame is kept if it is less like the last one kept at its place than this;
-            1 keeps all. A frame is kept whole every `keep_seconds`.
+        gate_levels: a frame is new if some spot changed by so many of 255 levels; 0 takes every frame.
+        gate_cosine: a visual token of a new frame is kept if its cosine to the last one kept at its place is below
+            this; 1 keeps all. A frame is kept whole every `keep_seconds`.
         picture_pixels: longest side of the pictures kept as evidence.
         picture_quality: their JPEG quality.
         frame_pixels: a source whose frames have more pixels (width times height) is not read.

@@ -13,17 +13,17 @@ from ...yard.errors import YardError
 from ...yard.scene import Scene
 from ..errors import CaptureError
 from .address import kind_of
-from .message import Begin
+from .message import CaptureTask
 from .settings import SourceConfig
-from .stamp import SECOND_NS, StampedFrame, check_time, read_start, ticks_ns
+from .stamp import SECOND_NS, StampedFrame, check_time, parse_start, ticks_ns
 from .video import VideoSource
 
 
 class Source(Protocol):
     """Frames at the configured rate, in order.
 
-    `live` says that frames come whether they are taken or not, so that the newest is the one to take; otherwise
-    every frame is to be taken and reading waits.
+    If it is `live`, frames come whether they are taken or not, and the newest is the one to take. Otherwise reading
+    waits until every frame is taken.
     """
 
     live: bool
@@ -32,42 +32,42 @@ class Source(Protocol):
         """Frames until the end.
 
         Raises:
-            CaptureError: it cannot be read any more; a camera's stream that ends has broken.
+            CaptureError: it cannot be read any more. That a camera's stream ends is an error too.
         """
 
     def close(self) -> None:
-        """Lets the device go."""
+        """Closes the device."""
 
 
-def open_source(begin: Begin, got_on: Callable[[], None] = lambda: None) -> Source:
-    """Opens what the address names, behind what has been read of it before.
+def open_source(task: CaptureTask, on_progress: Callable[[], None] = lambda: None) -> Source:
+    """Opens a source, at the place up to which it was read before.
 
     Args:
-        got_on: called as a recording is read on, or a pause in it waited for, while no frame is due.
+        on_progress: called while a recording is read on, or waits, and no frame is due.
 
     Raises:
         CaptureError: it cannot be opened, in one sentence with masked credentials.
     """
-    return SceneSource(begin, got_on) if kind_of(begin.config.url) == "scene" else VideoSource(begin, got_on)
+    return SceneSource(task, on_progress) if kind_of(task.config.url) == "scene" else VideoSource(task, on_progress)
 
 
-def says_start(config: SourceConfig) -> bool:
+def has_start(config: SourceConfig) -> bool:
     """Whether the configuration or a scene's address says when second 0 was."""
     return bool(config.start) or (
         kind_of(config.url) == "scene" and "start" in dict(parse_qsl(urlsplit(config.url).query))
     )
 
 
-def start_ns(config: SourceConfig) -> int:
-    """UTC time of a file's or scene's second 0: as configured, else as the scene's address says, else now.
+def start_of(config: SourceConfig) -> int:
+    """UTC of a file's or scene's second 0, in ns: as configured, or as the scene's address says, or now.
 
     Raises:
-        CaptureError: `start` is no time or none that a frame may have, or the address is not one that can be read.
+        CaptureError: `start` is not a time that a frame may have, or the address is not valid.
     """
     scene = _scene_of(config.url) if kind_of(config.url) == "scene" else None
     if not config.start:
         return time.time_ns() if scene is None else scene.start_ns
-    start = read_start(config.start, "start:")
+    start = parse_start(config.start, "start:")
     if scene is not None and scene.duration_seconds is not None:
         check_time(start + int(min(scene.duration_seconds, 1e9) * SECOND_NS), f"start: the end of {config.url}")
     return start
@@ -76,18 +76,18 @@ def start_ns(config: SourceConfig) -> int:
 class SceneSource:
     """The rendered yard."""
 
-    def __init__(self, begin: Begin, got_on: Callable[[], None]) -> None:
-        config = begin.config
-        self._got_on = got_on
-        self._scene = dataclasses.replace(_scene_of(config.url), start_ns=begin.start_ns)
-        self._fps, self._after_ns = config.fps, begin.after_ns
+    def __init__(self, task: CaptureTask, on_progress: Callable[[], None]) -> None:
+        config = task.config
+        self._got_on = on_progress
+        self._scene = dataclasses.replace(_scene_of(config.url), start_ns=task.start_ns)
+        self._fps, self._after_ns = config.fps, task.after_ns
         self.live = config.pace == "real"
 
     def __iter__(self) -> Iterator[StampedFrame]:
         """See `Source`; at real pace a second of the scene takes a second."""
         began = ticks_ns() - max(0, self._after_ns)
         end_seconds = self._scene.duration_seconds or math.inf
-        # The small part added keeps a frame that was taken from being taken again where its time was rounded down.
+        # A frame's time may have been rounded down. The small part added keeps it from being taken a second time.
         sequence = math.floor(self._after_ns / SECOND_NS * self._fps + 1e-6) + 1 if self._after_ns >= 0 else 0
         while sequence / self._fps < end_seconds:
             pts_ns = round(sequence / self._fps * SECOND_NS)
@@ -95,7 +95,7 @@ class SceneSource:
                 time.sleep(max(0, began + pts_ns - ticks_ns()) / SECOND_NS)
             utc_ns = check_time(self._scene.start_ns + pts_ns, f"the scene's frame {sequence}")
             image = self._scene.render(pts_ns / SECOND_NS)
-            yield StampedFrame(image, utc_ns, pts_ns, sequence, ticks_ns() if self.live else 0, recorded=True)
+            yield StampedFrame(image, utc_ns, pts_ns, ticks_ns() if self.live else 0, recorded=True)
             self._got_on()
             sequence += 1
 

@@ -1,4 +1,4 @@
-"""`StampedFrame`: a picture and when it was; and which times a frame may have."""
+"""`StampedFrame`: a picture and its time; and which times a frame may have."""
 
 from __future__ import annotations
 
@@ -17,26 +17,22 @@ _BEYOND_NS = 9_214_646_400 * SECOND_NS  # 2262-01-01; nanoseconds fit 64 bits fo
 
 
 class StampedFrame(NamedTuple):
-    """BGR `[H, W, 3]`, UTC, the time since the source's second 0, and its number since the source was opened.
-
-    For the others see `Frame`.
-    """
+    """BGR `[H, W, 3]`, UTC, and the time since the source's second 0. For the others see `Frame`."""
 
     image: NDArray[np.uint8]
     utc_ns: int
     pts_ns: int
-    sequence: int
     arrived_ns: int = 0
     recorded: bool = False
 
 
 def ticks_ns() -> int:
-    """A clock that nobody sets, that goes on while the machine sleeps, and is the same in every process."""
+    """A clock that nobody sets, that goes on while the machine sleeps, and that is the same in every process."""
     return time.clock_gettime_ns(_TICKS)
 
 
 def check_time(time_ns: int, what: str) -> int:
-    """The time itself, where memory, files and clocks can hold it.
+    """The time itself, if memory, files and clocks can hold it.
 
     Raises:
         CaptureError: it is before 1970 or not before 2262.
@@ -46,14 +42,14 @@ def check_time(time_ns: int, what: str) -> int:
     return time_ns
 
 
-def read_start(text: str, what: str) -> int:
+def parse_start(text: str, what: str) -> int:
     """UTC nanoseconds of `2026-03-02T14:00:00`; a time without an offset is UTC.
 
     Args:
         what: begins the sentence of an error.
 
     Raises:
-        CaptureError: it is no time, or none that a frame may have.
+        CaptureError: it is not a time that a frame may have.
     """
     try:
         start = datetime.fromisoformat(text)

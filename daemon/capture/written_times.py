@@ -1,4 +1,4 @@
-"""`WrittenTimes`: the times that are written in a recording, made to rise."""
+"""`WrittenTimes`: the times that are written in a recording, corrected so that they rise."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 
 from .stamp import SECOND_NS
 
-_ANEW_NS = SECOND_NS
+_OVER_NS = SECOND_NS
 
 
 class WrittenTimes:
     """Gives each frame of a recording a time behind that of the frame before it, from 0 on.
 
-    A time that rises is taken as it is written, however far it leaps. One that steps back
+    A time that rises is taken as it is written, however far it leaps. If it steps back
 
-        by less than a second is out of order, or jitter: the frame stands half a frame behind the one before it, and
-            so do those that follow, until the written times are ahead again. Nothing is shifted for good;
-        by more begins anew, as a second piece in the same file does: it and all that follow are shifted, so that they
-            go on one frame behind the last.
+        by less than a second, it is out of order, or jitter. The frame stands half a frame behind the one before,
+            and so do those that follow, until the written times are ahead again. Nothing is shifted for good;
+        by more, the times start over, as in a second piece in the same file. This time and all that follow are shifted,
+            so that they go on one frame behind the last.
 
-    Where no time has ever risen none is written, and frames stand one frame apart.
+    If no time has ever risen, none is written. Then frames stand one frame apart.
 
     Args:
         frame_ns: from one frame to the next, as the file's head says.
@@ -48,8 +48,8 @@ class WrittenTimes:
     def _behind(self, time_ns: int) -> int:
         if not self._risen:
             return self._last_ns + self._frame_ns
-        if self._last_ns - time_ns < _ANEW_NS:
+        if self._last_ns - time_ns < _OVER_NS:
             return self._last_ns + max(1, self._frame_ns // 2)
-        anew_ns = self._last_ns + self._frame_ns
-        self._shift_ns += anew_ns - time_ns
-        return anew_ns
+        next_ns = self._last_ns + self._frame_ns
+        self._shift_ns += next_ns - time_ns
+        return next_ns

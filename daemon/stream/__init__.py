@@ -1,1 +1,1 @@
-"""One frame's life."""
+"""One frame's life: from the capture process's messages to blocks that can be found."""

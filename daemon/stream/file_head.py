@@ -1,4 +1,4 @@
-"""`head_of`: a file told by its first bytes, whatever it is called; nothing that a path can mean keeps us waiting."""
+"""`digest_head`: recognises a file by its first bytes, whatever it is called. No path can keep us waiting for long."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import stat
 import threading
 
 _HEAD_BYTES = 1 << 16
-_SECONDS = 5.0  # a disk that sleeps wakes up in; a dead network disk never answers
+_SECONDS = 5.0  # enough for a disk that has to wake up; a dead network disk never answers
 
 
-def head_of(path: str) -> str | None:
-    """A digest of a file's first bytes; None where the path is no plain file, or cannot be read now or soon."""
+def digest_head(path: str) -> str | None:
+    """A digest of a file's first bytes; None if the path is no plain file, or cannot be read soon enough."""
     found: list[str] = []
 
     def read() -> None:
         if (digest := _digest(path)) is not None:
             found.append(digest)
 
-    # A thread of its own: an `open` that the kernel does not let go can be left, and never be ended.
+    # A thread of its own, because `open` may hang in the kernel, where nothing can end it. Then we leave it there.
     reader = threading.Thread(target=read, name="file-head", daemon=True)
     reader.start()
     reader.join(_SECONDS)

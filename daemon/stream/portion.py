@@ -1,4 +1,4 @@
-"""`Portion`: how many frames are encoded at once, which is fewer where the device was full."""
+"""`Portion`: how many frames are encoded at once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ _FRAMES_BEFORE_MORE = 256
 
 
 class Portion:
-    """Halved where a portion was too much for the device, and doubled again when many frames went well.
+    """Halved when it was too much for the device, and doubled again after many frames went well.
 
     Args:
-        most: frames at once where there is room.
+        most: frames at once if there is room.
     """
 
     def __init__(self, most: int) -> None:

@@ -19,8 +19,9 @@ import psutil
 import pytest
 from msgspec.msgpack import encode
 
-from longwatch.daemon.capture import child as child_module
-from longwatch.daemon.capture.message import Frame, Gap, Message, Still
+from longwatch.daemon.capture import patience as patience_module
+from longwatch.daemon.capture import process as process_module
+from longwatch.daemon.capture.message import Frame, Gap, Message, StillFrame
 from longwatch.daemon.capture.pipe import MessagePipe
 
 from .. import rtsp_server
@@ -39,9 +40,9 @@ def camera() -> Iterator[RtspServer]:
         yield server
 
 
-def frames(messages: list[Message]) -> list[Frame | Still]:
+def frames(messages: list[Message]) -> list[Frame | StillFrame]:
     """Those messages that are frames."""
-    return [message for message in messages if isinstance(message, Frame | Still)]
+    return [message for message in messages if isinstance(message, Frame | StillFrame)]
 
 
 def has_gap(messages: list[Message]) -> bool:
@@ -214,7 +215,7 @@ def test_a_process_that_is_stopped_in_the_middle_of_a_frame_is_started_again(wat
 def test_a_process_that_lives_is_given_time_to_import_and_a_silent_one_is_not(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(child_module, "_SILENT_SECONDS", 2.5)
+    monkeypatch.setattr(patience_module, "_SILENT_SECONDS", 2.5)
     (tmp_path / "sitecustomize.py").write_text(  # the thread that says so runs beside an import that takes long
         "import sys, time\n"
         "class Slow:\n"
@@ -240,7 +241,7 @@ def test_a_process_that_lives_is_given_time_to_import_and_a_silent_one_is_not(
 def test_processes_start_a_few_at_a_time_and_the_others_wait_their_turn(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child_module, "_STARTS", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(process_module, "_START_SLOTS", threading.BoundedSemaphore(1))
     children = [watch("scene://?seed=1", stall_seconds=0.5, open_seconds=0.5) for _ in range(3)]
     most, deadline = 0, time.monotonic() + 120
     while not all(child.frames for child in children) and time.monotonic() < deadline:
@@ -274,7 +275,10 @@ def test_a_process_that_sends_nonsense_is_started_again(
     take(child, lambda m: len(m) == 1)
     ours, theirs = socket.socketpair()
     with theirs:
-        monkeypatch.setattr(child, "_pipe", MessagePipe(ours, 3 * 4096 + (16 << 20)))  # as if a hostile camera had it
+        pipe = MessagePipe(ours, 3 * 4096 + (16 << 20))
+        assert child._process is not None
+        child._process._pipe.close()
+        monkeypatch.setattr(child._process, "_pipe", pipe)  # as if a hostile camera had taken the process over
         theirs.setblocking(False)
         with contextlib.suppress(BlockingIOError):  # where it is longer than what fits between the two
             theirs.sendall(struct.pack(">I", len(sent)) + sent)

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from longwatch.daemon.capture.clock import StreamClock, gap_of, in_words
-from longwatch.daemon.capture.message import Gap, Still
+from longwatch.daemon.capture.message import Gap, StillFrame
 from longwatch.daemon.capture.settings import SourceConfig
 from longwatch.daemon.capture.written_times import WrittenTimes
 
@@ -19,8 +19,8 @@ NOON_NS = 1_772_452_800 * SECOND_NS
 def steps(times: list[tuple[float, float]], *, recorded: bool = False, fps: float = 1.0) -> list[int]:
     """Whole seconds by which the time stepped before each frame, given its time and when it came, in seconds."""
     clock = StreamClock(SourceConfig(url="http://cam/", fps=fps))
-    frames = [Still(int(t * SECOND_NS), 0, 0, int(arrived * SECOND_NS), recorded) for t, arrived in times]
-    return [round(clock.step_ns(frame) / SECOND_NS) for frame in frames]
+    frames = [StillFrame(int(t * SECOND_NS), 0, 0, int(arrived * SECOND_NS), recorded) for t, arrived in times]
+    return [round(clock.measure_step(frame) / SECOND_NS) for frame in frames]
 
 
 def test_a_clock_that_is_set_steps_once_and_then_goes_on() -> None:
@@ -61,12 +61,12 @@ def test_a_recording_steps_where_it_pauses_and_nowhere_else() -> None:
 def test_a_gap_never_ends_before_it_begins(
     step_ns: int, before_ns: int, frame_ns: int, gap: tuple[int, int, str]
 ) -> None:
-    found = gap_of(step_ns, before_ns, Still(frame_ns, 0, 0), "" if step_ns else "it broke")
+    found = gap_of(step_ns, before_ns, StillFrame(frame_ns, 0, 0), "" if step_ns else "it broke")
     assert found == Gap(NOON_NS + gap[0], NOON_NS + gap[1], gap[2], step_ns)
 
 
 def test_a_camera_that_broke_while_the_clock_was_set_back_was_away_as_long_as_it_was() -> None:
-    gap = gap_of(-2 * HOUR_NS, NOON_NS, Still(NOON_NS - 2 * HOUR_NS + 60 * SECOND_NS, 0, 0), "it broke")
+    gap = gap_of(-2 * HOUR_NS, NOON_NS, StillFrame(NOON_NS - 2 * HOUR_NS + 60 * SECOND_NS, 0, 0), "it broke")
     assert gap.end_ns - gap.start_ns == 60 * SECOND_NS
     assert gap.reason == "it broke; the clock was set back by 2 h"
 

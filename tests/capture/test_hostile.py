@@ -12,9 +12,8 @@ import msgspec
 import psutil
 import pytest
 
-from longwatch.daemon.capture.child import _decode
 from longwatch.daemon.capture.confinement import environment
-from longwatch.daemon.capture.message import Ended, Failed, Frame
+from longwatch.daemon.capture.message import Frame, SourceEnd, SourceFailure, decode
 from longwatch.daemon.errors import CaptureError
 
 from . import numbered
@@ -79,7 +78,7 @@ def test_a_file_that_names_others_has_none_of_them_read(
     hostile = tmp_path / f"yard.{ending}"
     hostile.write_bytes(playlists(segment)[ending])
     child = watch(str(hostile), pace="fast", open_seconds=3)
-    assert [type(message) for message in take(child, lambda _: child.over)] == [Failed]
+    assert [type(message) for message in take(child, lambda _: child.over)] == [SourceFailure]
     assert server.asked == []
     assert "\n" not in child.last_error
 
@@ -100,7 +99,7 @@ def test_a_camera_that_names_other_addresses_has_none_of_them_asked(
 def test_a_text_never_becomes_a_picture(watch: Watch, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("root:x:0:0: a secret of some length\n" * 60)
     child = watch(str(tmp_path / name), pace="fast")
-    assert [type(message) for message in take(child, lambda _: child.over)] == [Failed]
+    assert [type(message) for message in take(child, lambda _: child.over)] == [SourceFailure]
 
 
 def test_a_playlist_is_refused_in_one_sentence(watch: Watch, tmp_path: Path) -> None:
@@ -117,7 +116,7 @@ def test_video_is_read_whatever_it_is_called(watch: Watch, tmp_path: Path, name:
     made = numbered.write_clip(tmp_path / f"made.{name[-3:]}", frames=20, fps=10)
     made.rename(tmp_path / name)
     child = watch(str(tmp_path / name), fps=10, pace="fast", gate_levels=0)
-    messages = take(child, lambda m: m and isinstance(m[-1], Ended | Failed))
+    messages = take(child, lambda m: m and isinstance(m[-1], SourceEnd | SourceFailure))
     assert [numbered.read(m.image) for m in messages if isinstance(m, Frame)] == list(range(20))
 
 
@@ -143,6 +142,6 @@ def test_a_capture_process_has_no_secrets_and_bounded_memory(watch: Watch, monke
 
 
 def test_a_process_that_complains_without_end_is_not_listened_to() -> None:
-    complaint = msgspec.msgpack.encode(Failed("x" * 20_000, final=True))
+    complaint = msgspec.msgpack.encode(SourceFailure("x" * 20_000, final=True))
     with pytest.raises(CaptureError, match="what is no message"):
-        _decode(bytearray(complaint))
+        decode(bytearray(complaint))

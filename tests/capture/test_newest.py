@@ -27,7 +27,7 @@ class Burst:
             if number == self._frames:
                 self.sent.set()
                 self.go_on.wait(5)
-            yield StampedFrame(np.zeros((2, 2, 3), np.uint8), number, number, number)
+            yield StampedFrame(np.zeros((2, 2, 3), np.uint8), number, number)
         raise CaptureError("broke")
 
     def close(self) -> None:
@@ -40,11 +40,11 @@ def test_only_the_newest_frame_is_handed_over_and_the_others_are_counted() -> No
     assert source.sent.wait(5)
     newest = slot.take()
     assert newest is not None
-    assert (newest.sequence, slot.dropped) == (99, 99)
+    assert (newest.pts_ns, slot.dropped) == (99, 99)
     source.go_on.set()
     last = slot.take()
     assert last is not None
-    assert (last.sequence, slot.dropped) == (100, 99)
+    assert (last.pts_ns, slot.dropped) == (100, 99)
     with pytest.raises(CaptureError, match="broke"):
         slot.take()
 
@@ -54,6 +54,6 @@ def test_a_recording_waits_for_whoever_reads_it() -> None:
     source.go_on.set()
     frames = EveryFrame(source)
     taken = [frames.take() for _ in range(4)]
-    assert [frame and frame.sequence for frame in taken] == [0, 1, 2, 3]
+    assert [frame and frame.pts_ns for frame in taken] == [0, 1, 2, 3]
     with pytest.raises(CaptureError, match="broke"):
         frames.take()

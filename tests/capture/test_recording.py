@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from longwatch.daemon.capture.child import CaptureChild
-from longwatch.daemon.capture.message import Ended, Failed, Frame, Gap, Message, Still
+from longwatch.daemon.capture.message import Frame, Gap, Message, SourceEnd, SourceFailure, StillFrame
 
 from . import numbered
 from .conftest import Watch, take
@@ -24,7 +24,7 @@ from .conftest import Watch, take
 
 def ended(messages: list[Message]) -> bool:
     """Whether the last message was that nothing more comes."""
-    return bool(messages) and isinstance(messages[-1], Ended | Failed)
+    return bool(messages) and isinstance(messages[-1], SourceEnd | SourceFailure)
 
 
 def numbers(messages: list[Message]) -> list[int]:
@@ -64,7 +64,7 @@ def test_a_scene_at_real_pace_runs_on_while_its_process_is_dead(watch: Watch) ->
     messages = take(child, lambda m: m and isinstance(m[-1], Gap))
     assert "SIGKILL" in child.last_error or child.state == "watching"
     gap, frame = messages[-1], child.next(1)
-    assert isinstance(before, Frame | Still)
+    assert isinstance(before, Frame | StillFrame)
     assert isinstance(gap, Gap)
     assert isinstance(frame, Frame)
     assert "SIGKILL" in gap.reason
@@ -79,7 +79,7 @@ def test_a_still_frame_costs_neither_pixels_nor_a_picture(watch: Watch) -> None:
     assert picture is not None
     assert picture.shape == (72, 96, 3)
     assert first.image.shape == (288, 384, 3)
-    assert [type(message) for message in others] == [Still] * 11 + [Ended]
+    assert [type(message) for message in others] == [StillFrame] * 11 + [SourceEnd]
 
 
 def test_a_file_on_a_web_server_is_a_recording(watch: Watch, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_file_that_is_no_video_fails_once_and_for_all_in_one_sentence(
     capfd.readouterr()
     child: CaptureChild = watch(str(bad), pace="fast")
     [failed] = take(child, ended)
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, SourceFailure)
     assert failed.final
     assert child.restarts == 0
     assert child.state == "failed"

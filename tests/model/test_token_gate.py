@@ -82,7 +82,7 @@ def test_a_lamp_that_dims_for_minutes_is_new_before_it_is_out(lm: VideoLM) -> No
         pictures.append(cv2.add(picture, (glow * (1 - n / 119)).astype(np.uint8)))
     config = SourceConfig(url="scene://")
     gate = Gate(config.gate_levels, 3600 * SECOND_NS)
-    passed = [picture for n, picture in enumerate(pictures) if gate.novel(picture, n * SECOND_NS)]
+    passed = [picture for n, picture in enumerate(pictures) if gate.is_new(picture, n * SECOND_NS)]
     assert 3 <= len(passed) <= 40
     kept = kept_of(lm, make_gate(), passed)
     assert any(kept[1:])

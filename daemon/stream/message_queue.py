@@ -1,4 +1,4 @@
-"""`Waiting`: messages of a capture process that wait to be encoded, bounded by their number and by their bytes."""
+"""`MessageQueue`: messages that wait to be encoded, limited in number and in bytes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from ..capture.message import Frame, Message
 _MOST_BYTES = 128 << 20
 
 
-class Waiting:
-    """First in, first out, between two threads. A message larger than all that may wait is taken in alone."""
+class MessageQueue:
+    """First in, first out, between two threads.
+
+    Args:
+        most, most_bytes: how many messages may wait, and how large they may be together. A message that is larger
+            than that by itself may wait if no other does.
+    """
 
     def __init__(self, most: int, most_bytes: int = _MOST_BYTES) -> None:
         self._most, self._most_bytes = most, most_bytes
@@ -20,7 +25,7 @@ class Waiting:
         self._changed = threading.Condition()
 
     def put(self, message: Message, timeout_seconds: float) -> bool:
-        """Adds a message once there is room. Returns whether there was in time."""
+        """Adds a message as soon as there is room. Returns whether there was in time."""
         size = _size(message)
         with self._changed:
             if not self._changed.wait_for(lambda: self._has_room(size), timeout_seconds):
@@ -30,7 +35,7 @@ class Waiting:
             return True
 
     def take(self) -> Message | None:
-        """The oldest message, or None where there is none."""
+        """The oldest message, or None if there is none."""
         with self._changed:
             if not self._messages:
                 return None

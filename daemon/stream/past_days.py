@@ -1,4 +1,4 @@
-"""`PastDays`: a stream's index brought back from its memory, and the files that make this quick."""
+"""`PastDays`: fills a stream's index from its memory, and keeps the files that make this quick."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from .signatures import Signatures
 
 
 class PastDays:
-    """Every day but the one that is written has an index file beside its data, made again where it does not fit them.
+    """Each day but the one that is written has an index file beside its data. It is made again if it does not fit them.
 
-    Belongs to the thread that the index belongs to; a file of a day that has just ended is made beside all else.
+    Belongs to the thread that the index belongs to. The file of a day that has just ended is made on another thread.
     """
 
     def __init__(self, stream: str, tiers: Tiers, index: SignatureIndex, signatures: Signatures) -> None:
         self._stream, self._tiers, self._index, self._signatures = stream, tiers, index, signatures
-        self._looked_at: dict[Partition, PartitionVersion] = {}  # the states for which there is a file, or can be none
+        self._looked_at: dict[Partition, PartitionVersion] = {}  # for these there is a file, or can be none
         self._maker: threading.Thread | None = None
         self._made: ClosedDay | None = None
         self._log = get_logger("index").bind(stream=stream)
 
     def restore(self) -> None:
-        """Fills the index: past days without their vectors, the newest from its data."""
+        """Fills the index: past days from their files, without their vectors, and the newest from its data."""
         past, written = self._days()
         for partition in past:
             self._looked_at[partition] = partition.version
             day = self._from_file(partition)
             if day.count:
                 self._index.take(day)
-        for info, signature in self._signatures(written):
+        for info, signature in self._signatures.read(written):
             self._index.add(info, self._index.cut(signature))
 
-    def keep(self) -> None:
-        """Has a file made for a day that has ended or changed, and takes the last one that was made into use."""
+    def update(self) -> None:
+        """Starts to make a file for a day that has ended or changed, and takes the last one made into use."""
         if self._maker is not None and self._maker.is_alive():
             return
         made, self._made = self._made, None
@@ -52,7 +52,9 @@ class PastDays:
         for partition in past:
             if self._looked_at.get(partition) != partition.version:
                 self._looked_at[partition] = partition.version
-                self._maker = threading.Thread(target=self._make_beside, args=(partition,), name="index", daemon=True)
+                self._maker = threading.Thread(
+                    target=self._make_on_thread, args=(partition,), name="index", daemon=True
+                )
                 self._maker.start()
                 return
 
@@ -62,13 +64,13 @@ class PastDays:
             self._maker.join()
 
     def _days(self) -> tuple[list[Partition], list[Partition]]:
-        """Those that are over, and the one that is written now: it has the newest block, whatever the clock says."""
+        """The days that are over, and the one that is written now: it has the newest block, whatever the clock says."""
         days = self._tiers.store.partitions(self._stream)
         newest = max((day.last_id for day in days), default=0)
         return [day for day in days if day.last_id < newest], [day for day in days if day.last_id == newest]
 
     def _from_file(self, partition: Partition) -> ClosedDay | IndexDay:
-        """The day as its file has it, or where that does not fit, from its data."""
+        """The day from its file, or from its data if the file does not fit."""
         if partition.index_file.exists():
             try:
                 return self._read(partition)
@@ -83,8 +85,8 @@ class PastDays:
         """The day in its file.
 
         Raises:
-            UnfitIndexFile: it is damaged or belongs to another state of the data. Of its vectors this comes out only
-                as they are opened, and then the day is made from its data.
+            UnfitIndexFile: it is damaged, or belongs to another state of the data. Damaged vectors are found only when
+                they are opened; then the day is made from its data.
         """
         day = read_day(partition.index_file, partition.version, self._index.shapes)
 
@@ -98,12 +100,12 @@ class PastDays:
         return ClosedDay(day.blocks, open_it)
 
     def _make(self, partition: Partition) -> IndexDay:
-        """A day from its data, with a new file where there is room for one.
+        """A day from its data, and a new file for it if there is room.
 
-        A day with a damaged block gets none, so that every start finds the damage and says so.
+        A day with a damaged block gets no file, so that every start finds the damage and says so.
         """
         version, day = partition.version, IndexDay(self._index.shapes)
-        for info, signature in self._signatures([partition]):
+        for info, signature in self._signatures.read([partition]):
             day.add(info, self._index.cut(signature))
         day = day.sealed()
         try:
@@ -113,9 +115,9 @@ class PastDays:
             self._log.warning("no index file", day=partition.folder.name, error=str(exc))
         return day
 
-    def _make_beside(self, partition: Partition) -> None:
+    def _make_on_thread(self, partition: Partition) -> None:
         try:
             self._make(partition)
             self._made = self._read(partition)
-        except (UnfitIndexFile, StorageError) as exc:  # the day was forgotten or written to meanwhile, or has no file
+        except (UnfitIndexFile, StorageError) as exc:  # the day was forgotten or changed meanwhile, or has no file
             self._log.info("no index file yet", day=partition.folder.name, error=str(exc))

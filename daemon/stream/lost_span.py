@@ -1,4 +1,4 @@
-"""`Hole`: a time of which nothing is remembered, and which goes on until something is."""
+"""`LostSpan`: a time of which nothing is kept, and which goes on until something is."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ..capture.clock import JITTER_NS, in_words
 from ..capture.message import Frame, Gap
 
 
-class Hole(NamedTuple):
+class LostSpan(NamedTuple):
     """What is known of it while it is open.
 
     Attributes:
-        least_ns: a shorter one is not worth a gap.
-        frame: the newest frame that came and was lost.
+        least_ns: a shorter one becomes no gap.
+        frame: the newest frame that came and was lost; None if none came.
     """
 
     since_ns: int
@@ -21,12 +21,12 @@ class Hole(NamedTuple):
     least_ns: int = 0
     frame: Frame | None = None
 
-    def stepped(self, step_ns: int) -> Hole:
-        """The same, after the clock was set within it: one set back begins in the new time (see `Gap.step_ns`)."""
+    def after_step(self, step_ns: int) -> LostSpan:
+        """The same after the clock was set within it. If it was set back, it begins in the new time: see `Gap`."""
         return self._replace(since_ns=max(0, self.since_ns + min(0, step_ns)))
 
     def gap(self, until_ns: int) -> Gap | None:
-        """The gap that it was, once there is a frame again; None where it is not worth one.
+        """The gap that it was, now that there is a frame again; None if it is too short for one.
 
         If the clock was set back while nobody looked, nobody knows how long there was no video: the gap is a moment.
         """
