@@ -114,6 +114,7 @@ def test_scores_of_all_heads_equal_those_of_each_head_by_itself(tiny: VideoLM) -
             assert torch.allclose(found[question, layer, head], plain, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_embedded_models_heads_are_found_in_scenes_and_find_what_they_were_not_chosen_on(embedded: VideoLM) -> None:
     needles = SceneNeedles(streams=2, blocks=160, seconds=1800, each=4)
     shares: list[float] = []
@@ -180,6 +181,7 @@ def tiers_of(store: Store, fingerprint: str) -> Tiers:
     return Tiers(store, codec="raw32", ram_bytes=1 << 20, fingerprint=fingerprint, device=device, dtype=torch.float32)
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_once_and_what_is_not_good_enough_is_remembered(
     tiny: VideoLM, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -205,6 +207,7 @@ def test_a_model_is_not_measured_where_that_is_switched_off_or_not_needed(
         assert find_or_calibrate(config_for(tiny_folder, tmp_path, retriever="rekv"), tiny, store, pytest.fail) is None
 
 
+@pytest.mark.slow
 def test_a_daemon_looks_for_heads_at_its_first_start_only_and_says_what_it_uses(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -244,6 +247,7 @@ def test_signatures_made_for_other_heads_are_made_again_from_the_blocks(
         assert torch.equal(found[number], expected), number
 
 
+@pytest.mark.slow
 def test_calibrating_again_marks_what_is_remembered_and_drops_index_files_of_other_heads(
     embedded: VideoLM, tmp_path: Path
 ) -> None:
@@ -267,6 +271,7 @@ def run_calibrate(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_says_that_a_random_model_finds_nothing(tiny_folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text(f'[model]\nname = "{tiny_folder}"\n[memory]\nfolder = "{tmp_path}/store"\n')

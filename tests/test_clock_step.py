@@ -15,6 +15,8 @@ from longwatch.yard.scene import Scene
 from .capture.web_camera import WebCamera
 from .daemon_process import DaemonProcess
 
+pytestmark = pytest.mark.slow
+
 SCENE = Scene(seed=11, busy=0.5)
 SECOND_NS = 1_000_000_000
 HOUR = 3600

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "crash.py"
 
 
+@pytest.mark.slow
 def test_a_daemon_killed_at_every_kind_of_moment_loses_nothing_brings_nothing_back_and_gives_no_id_twice() -> None:
     command = [sys.executable, str(BENCHMARK), "--kills", "9", "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=600, check=False)

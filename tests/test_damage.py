@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import lmdb
+import pytest
 
 from .daemon_process import DaemonProcess
+
+pytestmark = pytest.mark.slow
 
 STREAM = '[streams.yard]\nurl = "scene://?seed=2&minutes=2&start=2026-03-02T10:00:00&busy=0.6"\npace = "fast"\n'
 

@@ -92,6 +92,7 @@ def test_a_connection_that_says_nothing_is_ended(address: str) -> None:
         assert made.connections == 0
 
 
+@pytest.mark.slow
 def test_a_second_daemon_on_the_same_address_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     address = f"ipc://{tmp_path}/a"
     config = ServerConfig(address=address, events_address=f"ipc://{tmp_path}/b")
@@ -110,6 +111,7 @@ def test_a_second_daemon_on_the_same_address_is_refused_and_the_first_goes_on(tm
     second.stop()
 
 
+@pytest.mark.slow
 def test_the_socket_of_a_daemon_that_was_killed_is_taken_over(tmp_path: Path) -> None:
     for name in ("a", "a.shut"):
         with socket.socket(socket.AF_UNIX) as left:
@@ -123,6 +125,7 @@ def test_the_socket_of_a_daemon_that_was_killed_is_taken_over(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", ["tcp", "ipc"])
+@pytest.mark.slow
 def test_silent_connections_beyond_all_files_end_no_daemon_and_shut_out_nobody_for_long(
     kind: str, tmp_path: Path
 ) -> None:

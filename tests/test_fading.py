@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from .daemon_process import DaemonProcess
 
 
+@pytest.mark.slow
 def test_a_past_day_fades_while_the_daemon_watches_and_is_found_as_before(tmp_path: Path) -> None:
     stream = '[streams.yard]\nurl = "scene://?seed=2&minutes=4&start=2026-03-02T23:57:00&busy=0.8"\npace = "fast"\n'
     day = tmp_path / "store" / "yard" / "2026-03-02" / "data.mdb"

@@ -56,6 +56,7 @@ def test_whoever_says_a_start_is_believed_and_cameras_have_none(tmp_path: Path) 
     book.close()
 
 
+@pytest.mark.slow
 def test_a_clip_is_remembered_once_however_often_the_daemon_starts(tmp_path: Path) -> None:
     clip = numbered.write_clip(tmp_path / "clip.mp4", frames=40, fps=10)
     stream = f'[streams.clip]\nurl = "{clip}"\nfps = 2\npace = "fast"\ngate_levels = 0\n'
@@ -81,6 +82,7 @@ def test_what_is_no_plain_file_keeps_nobody_waiting_and_has_no_start(tmp_path: P
     book.close()
 
 
+@pytest.mark.slow
 def test_a_pipe_among_the_streams_is_said_to_be_no_file_and_the_others_are_watched(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     streams = f'[streams.pipe]\nurl = "{tmp_path}/pipe.mp4"\n[streams.yard]\nurl = "scene://?seed=3"\n'

@@ -17,6 +17,8 @@ from longwatch.yard.scene import Scene
 from .capture.web_camera import WebCamera
 from .daemon_process import DaemonProcess
 
+pytestmark = pytest.mark.slow
+
 TEN_NS = 1_772_445_600_000_000_000  # 2026-03-02 10:00 UTC
 SECOND_NS = 1_000_000_000
 

@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from .daemon_process import DaemonProcess
+
+pytestmark = pytest.mark.slow
 
 RAM_BYTES = 1 << 20
 STREAM = (

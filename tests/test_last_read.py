@@ -41,6 +41,7 @@ def daemon(tmp_path: Path) -> Any:
         yield process
 
 
+@pytest.mark.slow
 def test_an_earlier_recording_is_read_whole_though_all_of_a_later_one_was_forgotten(daemon: DaemonProcess) -> None:
     assert read(daemon, scene(2)) == [0, 6]
     assert daemon.client.forget("yard", 0, None) == 6
@@ -50,6 +51,7 @@ def test_an_earlier_recording_is_read_whole_though_all_of_a_later_one_was_forgot
     assert read(daemon, scene(0, 0.2)) == [0, 6], "but what comes behind it is"
 
 
+@pytest.mark.slow
 def test_an_earlier_recording_is_read_whole_beside_a_later_one_and_taken_up_after_a_restart(
     daemon: DaemonProcess,
 ) -> None:

@@ -54,6 +54,7 @@ class Pictures:
 
 
 @needs_camera
+@pytest.mark.slow
 def test_a_camera_is_remembered_through_an_outage_and_a_kill(tmp_path: Path) -> None:
     """Watch, ask; the camera dies and returns; the daemon is killed and started; the same question again."""
     pictures = Pictures()
@@ -129,6 +130,7 @@ def test_a_file_is_watched_as_fast_as_it_encodes_and_answers_by_its_own_clock(cl
         assert again.streams[0].blocks == status.streams[0].blocks
 
 
+@pytest.mark.slow
 def test_a_stream_in_new_york_is_asked_and_answers_by_the_clocks_there(tmp_path: Path) -> None:
     stream = (
         '[streams.yard]\nurl = "scene://?seed=11&busy=0.5&minutes=3&start=2026-03-02T14:00:00"\npace = "fast"\n'
@@ -149,6 +151,7 @@ def test_a_stream_in_new_york_is_asked_and_answers_by_the_clocks_there(tmp_path:
             daemon.client.ask("what was there?", time="at lunch")
 
 
+@pytest.mark.slow
 def test_an_http_camera_is_watched_and_asked(tmp_path: Path) -> None:
     with (
         WebCamera(lambda number: SCENE.render(number / 4)) as camera,
@@ -161,6 +164,7 @@ def test_an_http_camera_is_watched_and_asked(tmp_path: Path) -> None:
         assert end.evidence
 
 
+@pytest.mark.slow
 def test_sigterm_loses_nothing_that_was_encoded(tmp_path: Path) -> None:
     stream = '[streams.yard]\nurl = "scene://?seed=4&start=2026-03-02T14:00:00&busy=0.6"\npace = "fast"\n'
     with DaemonProcess(tmp_path, stream) as daemon:
@@ -171,6 +175,7 @@ def test_sigterm_loses_nothing_that_was_encoded(tmp_path: Path) -> None:
         assert daemon.wait(lambda s: True).streams[0].durable_id >= seen
 
 
+@pytest.mark.slow
 def test_streams_come_and_go_while_the_daemon_runs_and_share_the_model(tmp_path: Path) -> None:
     with DaemonProcess(tmp_path, "") as daemon:
         for name in ("a", "b"):
@@ -183,6 +188,7 @@ def test_streams_come_and_go_while_the_daemon_runs_and_share_the_model(tmp_path:
         assert daemon.client.ask("is the door open now?").stream == "b"  # the only one that is watched
 
 
+@pytest.mark.slow
 def test_a_stream_added_while_running_is_watched_again_after_a_kill(tmp_path: Path) -> None:
     with DaemonProcess(tmp_path, "") as daemon:
         url = "scene://?seed=11&busy=0.5&start=2026-03-02T14:00:00"
@@ -195,6 +201,7 @@ def test_a_stream_added_while_running_is_watched_again_after_a_kill(tmp_path: Pa
         assert after.blocks > before.durable_id
 
 
+@pytest.mark.slow
 def test_what_a_removed_stream_saw_is_asked_and_forgotten_also_after_a_restart(tmp_path: Path) -> None:
     stream = dict(url="scene://?seed=11&busy=0.5&minutes=3&start=2026-03-02T14:00:00", pace="fast")
     come = next(visit.name for visit in SCENE.visits(20, 150))

@@ -269,6 +269,7 @@ def test_where_no_index_file_can_be_written_the_day_is_searched_all_the_same(fol
     shutil.rmtree(index_files(folder)[0])
 
 
+@pytest.mark.slow
 def test_a_daemon_answers_alike_with_index_files_and_without_and_forgets_from_them(tmp_path: Path) -> None:
     """Over a midnight: the first start makes the file of the day before, the second uses it, the third has none."""
     url = "scene://?seed=2&minutes=4&start=2026-03-02T23:58:00&busy=0.6"

@@ -19,6 +19,7 @@ def _can_trace() -> bool:
 
 
 @pytest.mark.skipif(not _can_trace(), reason="Debian's strace is not installed, or may trace nothing here")
+@pytest.mark.slow
 def test_a_store_that_lost_power_has_all_that_was_durable_and_nothing_that_was_forgotten() -> None:
     command = [sys.executable, str(BENCHMARK), "--states", "60", "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=600, check=False)

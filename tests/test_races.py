@@ -162,6 +162,7 @@ class Visitors:
             self.requests.refused(request.request_id)
 
 
+@pytest.mark.slow
 def test_nobody_is_forgotten_or_answered_twice_whatever_comes_at_once(engine: Engine) -> None:
     visitors = Visitors(engine)
     with threads_that_switch_at_every_step():

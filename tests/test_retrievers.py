@@ -26,6 +26,8 @@ from longwatch.retrieval.settings import RetrievalConfig
 from .daemon_process import DaemonProcess
 from .tiny_image_text import write_clip
 
+pytestmark = pytest.mark.slow
+
 URL = "scene://?seed=2&minutes=4&start=2026-03-02T14:00:00&busy=0.8"
 QUESTIONS = ("did a red car appear?", "was the door open at 14:01:10?", "how many things are there now?")
 NAMES = ("recent", "uniform", "rekv", "rekv-shared", "external", "heads", "hybrid")

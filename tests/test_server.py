@@ -155,6 +155,7 @@ def test_a_client_that_never_reads_is_given_up_and_the_others_are_served_at_once
         assert lives(wire)
 
 
+@pytest.mark.slow
 def test_who_stops_reading_ends_no_process() -> None:
     """Neither the server's own, nor a client's; each in one of its own here. See `protocol.notice_the_dead`."""
     root = Path(__file__).parents[1]

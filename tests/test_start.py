@@ -41,6 +41,7 @@ def test_no_program_runs_a_module_of_the_folder_it_is_started_in(foreign: Path, 
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) or arguments[0] == "scene", done.stderr
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_stops_the_daemon_as_cleanly_as_a_signal_to_end(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -52,6 +53,7 @@ def test_a_closed_terminal_stops_the_daemon_as_cleanly_as_a_signal_to_end(
     assert "all blocks durable" in daemon.log.read_text()
 
 
+@pytest.mark.slow
 def test_a_daemon_under_nohup_does_not_end_with_its_terminal(tmp_path: Path) -> None:
     with DaemonProcess(tmp_path, YARD) as daemon:
         daemon.stop()
@@ -61,6 +63,7 @@ def test_a_daemon_under_nohup_does_not_end_with_its_terminal(tmp_path: Path) -> 
         assert daemon.client.status().streams
 
 
+@pytest.mark.slow
 def test_who_waits_for_an_answer_is_told_that_the_daemon_stops(tmp_path: Path) -> None:
     with DaemonProcess(tmp_path, YARD) as daemon:
         daemon.wait(lambda status: status.streams[0].blocks > 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from longwatch.memory.settings import MemoryConfig
 from longwatch.memory.store import Store
 
@@ -31,6 +33,7 @@ def kept_by(folder: Path, gate_cosine: float) -> list[int]:
     return tokens
 
 
+@pytest.mark.slow
 def test_what_does_not_change_is_encoded_once_and_a_kill_changes_no_answer(tmp_path: Path) -> None:
     everything, gated = (kept_by(tmp_path / f"gate{cosine}", cosine) for cosine in (1.0, 0.9))
     assert set(everything) == {WHOLE}

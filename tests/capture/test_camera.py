@@ -51,6 +51,7 @@ def has_gap(messages: list[Message]) -> bool:
 
 
 @needs_rtsp
+@pytest.mark.slow
 def test_an_rtsp_camera_is_watched_through_the_death_of_process_and_camera(watch: Watch, camera: RtspServer) -> None:
     child = watch(camera.url, fps=5, reconnect_seconds=0.5)
     before = frames(take(child, lambda m: len(m) == 8))
@@ -212,6 +213,7 @@ def test_a_process_that_is_stopped_in_the_middle_of_a_frame_is_started_again(wat
     take(child, lambda m: any(isinstance(message, Frame) for message in m))
 
 
+@pytest.mark.slow
 def test_a_process_that_lives_is_given_time_to_import_and_a_silent_one_is_not(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

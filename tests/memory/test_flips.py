@@ -101,6 +101,7 @@ def day(tmp_path: Path) -> Path:
     return tmp_path / "store" / "yard" / "2026-03-02"
 
 
+@pytest.mark.slow
 def test_no_flipped_byte_brings_back_another_value_or_ends_its_reader(
     day: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def live(folder: Path, seed: int) -> list[Report]:
         return [*said, *all_said(ours)]
 
 
+@pytest.mark.slow
 def test_what_was_called_durable_survives_any_kill_and_what_was_forgotten_stays_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ from longwatch.memory.tiers import Tiers
 from .blocks import DAY_NS, MORNING_NS, make_block
 from .test_store import config, tiers_on
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 4.0
 STREAMS = ("yard", "door", "gate")
 HOUR_NS = 3_600_000_000_000
