@@ -44,6 +44,24 @@ def unseal(data: bytes, what: str, place: bytes = b"") -> memoryview:
     return payload
 
 
+class _Header(NamedTuple):
+    """What stands before the payload. `whole` is 0, or how many tokens a thinned block had."""
+
+    magic: bytes
+    version: int
+    codec: int
+    dtype: int
+    layers: int
+    heads: int
+    dim: int
+    whole: int
+    tokens: int
+    start_ns: int
+    end_ns: int
+    made_by: bytes
+    length: int
+
+
 class Record(NamedTuple):
     """A checked record, its payload still packed."""
 
@@ -104,33 +122,45 @@ def read_record(data: bytes, fingerprint: bytes, what: str, scales_of: Callable[
         FingerprintMismatch: another model or configuration made it.
     """
     body = unseal(data, what)
+    _check_format(body, what)
+    header, payload = _Header(*_HEADER.unpack(body[: _HEADER.size])), body[_HEADER.size :]
+    _check_header(header, fingerprint, len(payload), what)
+    codec, places, scales = _CODECS_BY_NUMBER[header.codec], None, None
+    if header.whole:
+        places, payload = _read_places(payload, header.whole), payload[-(-header.whole // 8) :]
+        if len(places.kept) != header.tokens:
+            raise CorruptBlock(f"{what}: {len(places.kept)} places do not fit {header.tokens} tokens")
+    geometry = Geometry(header.layers, header.heads, header.dim)
+    if codec.scaled:
+        scales, payload = scales_of(bytes(payload[:DIGEST_BYTES])), payload[DIGEST_BYTES:]
+        scales = _checked(scales, geometry, what).fitting(header.tokens, places)
+    return Record(codec, geometry, header.tokens, _DTYPES[header.dtype], scales, places, payload)
+
+
+def _check_format(body: memoryview, what: str) -> None:
     if body[:4] == MAGIC and len(body) > 4 and body[4] > VERSION:
         raise UnknownFormat(f"{what} has format {body[4]}, this version reads up to {VERSION}; upgrade longwatch")
     if len(body) < _HEADER.size or body[:4] != MAGIC:
         raise UnknownFormat(f"{what} is no Longwatch block")
-    _, _, codec, dtype, layers, heads, dim, whole, tokens, _, _, made_by, length = _HEADER.unpack(body[: _HEADER.size])
-    if made_by != fingerprint:
+
+
+def _check_header(header: _Header, fingerprint: bytes, length: int, what: str) -> None:
+    if header.made_by != fingerprint:
         raise FingerprintMismatch(
-            f"{what} was made by model {made_by.hex()}, not by {fingerprint.hex()}; "
+            f"{what} was made by model {header.made_by.hex()}, not by {fingerprint.hex()}; "
             "use that model, or another memory.folder"
         )
-    payload = body[_HEADER.size :]
-    if len(payload) != length or codec not in _CODECS_BY_NUMBER or dtype not in _DTYPES:
+    if header.length != length or header.codec not in _CODECS_BY_NUMBER or header.dtype not in _DTYPES:
         raise CorruptBlock(f"{what}: the header does not fit its payload")
-    check_values(layers * heads * max(tokens, whole) * dim, what)
-    packed_by, scales, places = _CODECS_BY_NUMBER[codec], None, None
-    if whole:
-        places, payload = _read_places(payload, whole), payload[-(-whole // 8) :]
-        if len(places.kept) != tokens:
-            raise CorruptBlock(f"{what}: {len(places.kept)} places do not fit {tokens} tokens")
-    if packed_by.scaled:
-        scales, payload = scales_of(bytes(payload[:DIGEST_BYTES])), payload[DIGEST_BYTES:]
-        if scales is None:
-            raise CorruptBlock(f"{what}: the scales that it was packed against cannot be read")
-        if (*scales.spread.shape[1:3], scales.spread.shape[-1]) != (layers, heads, dim):
-            raise CorruptBlock(f"{what}: its scales are of another shape")
-        scales = scales.fitting(tokens, places)
-    return Record(packed_by, Geometry(layers, heads, dim), tokens, _DTYPES[dtype], scales, places, payload)
+    check_values(header.layers * header.heads * max(header.tokens, header.whole) * header.dim, what)
+
+
+def _checked(scales: Scales | None, geometry: Geometry, what: str) -> Scales:
+    if scales is None:
+        raise CorruptBlock(f"{what}: the scales that it was packed against cannot be read")
+    if (*scales.spread.shape[1:3], scales.spread.shape[-1]) != geometry:
+        raise CorruptBlock(f"{what}: its scales are of another shape")
+    return scales
 
 
 def _pack_places(places: Places) -> bytes:
