@@ -1,4 +1,4 @@
-"""A recording that says no start has the same time at every start, told by what is in it."""
+"""A recording without a configured start has the same time at every start; its content identifies it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .capture import numbered
 from .daemon_process import DaemonProcess
 
 
-def test_a_file_is_known_again_by_its_content_and_another_one_begins_anew(
+def test_a_file_is_recognised_by_its_content_and_another_one_begins_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1_772_460_000

@@ -52,7 +52,7 @@ def test_an_earlier_recording_is_read_whole_though_all_of_a_later_one_was_forgot
 
 
 @pytest.mark.slow
-def test_an_earlier_recording_is_read_whole_beside_a_later_one_and_taken_up_after_a_restart(
+def test_an_earlier_recording_is_read_whole_after_a_later_one_and_goes_on_after_a_restart(
     daemon: DaemonProcess,
 ) -> None:
     assert read(daemon, scene(2)) == [0, 6]
@@ -67,24 +67,24 @@ def test_a_moved_file_is_the_same_and_a_camera_or_another_file_is_not(tmp_path: 
     book = Book(tmp_path)
     clip, moved, other = (tmp_path / f"{name}.mp4" for name in ("clip", "moved", "other"))
 
-    def told(url: object, start_ns: int, newest_id: int) -> int:
+    def others_id(url: object, start_ns: int, newest_id: int) -> int:
         book.note_seen("yard", newest_id)
         return find_others_id("yard", SourceConfig(url=str(url)), start_ns, newest_id, book)
 
     clip.write_bytes(b"one")
-    assert told(clip, 5, 7) == 0, "a store of an earlier version goes on with what it had"
+    assert others_id(clip, 5, 7) == 0, "a store of an earlier version goes on with what it had"
     clip.rename(moved)
-    assert told(moved, 5, 8) == 0
-    assert told(clip, 5, 8) == 0, "what is not there now is not known to be another"
+    assert others_id(moved, 5, 8) == 0
+    assert others_id(clip, 5, 8) == 0, "what is not there now is not known to be another"
     clip.write_bytes(b"one and more")
-    assert told(clip, 5, 8) == 0, "a file that is still written to changes, its head too"
+    assert others_id(clip, 5, 8) == 0, "a file that is still written to changes, its head too"
     other.write_bytes(b"two")
-    assert told(other, 5, 9) == 9
+    assert others_id(other, 5, 9) == 9
     assert book.seen_ns("yard") == 0
-    assert told(other, 5, 10) == 9
-    assert told(clip, 6, 10) == 10
-    assert told("rtsp://cam/", 0, 11) == 11
-    assert told("rtsp://other/", 0, 12) == 11
+    assert others_id(other, 5, 10) == 9
+    assert others_id(clip, 6, 10) == 10
+    assert others_id("rtsp://cam/", 0, 11) == 11
+    assert others_id("rtsp://other/", 0, 12) == 11
     assert book.seen_ns("yard") == 12
-    assert told(clip, 6, 12) == 12
+    assert others_id(clip, 6, 12) == 12
     book.close()

@@ -75,7 +75,7 @@ class MessagePipe:
         done, was_head = self._part, self._in_head
         if was_head and (size := _HEAD.unpack(done)[0]):
             if size > self._most_bytes:
-                raise CaptureError(f"a message of {size} bytes, where {self._most_bytes} are the most")
+                raise CaptureError(f"a message of {size} bytes; at most {self._most_bytes} are allowed")
             try:
                 self._part, self._filled, self._in_head = bytearray(size), 0, False
             except MemoryError as exc:

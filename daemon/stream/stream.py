@@ -107,7 +107,7 @@ class Stream:
 
     @property
     def alive(self) -> bool:
-        """Whether the feeder does its work, or has none left."""
+        """Whether the feeder works, has not begun yet, or has nothing left to do."""
         return self._intake.inbox.alive
 
     @property

@@ -90,7 +90,7 @@ def test_small_steps_back_shift_nothing_for_good() -> None:
     assert times == [0, 100, 200, 250, 400, 450, 600, 650, 800]
 
 
-def test_a_piece_that_begins_anew_goes_on_behind_the_last() -> None:
+def test_a_second_piece_in_a_file_goes_on_behind_the_first() -> None:
     assert taken([0, 1000, 2000, 0, 1000, 2000, 0]) == [0, 1000, 2000, 2100, 3100, 4100, 4200]
     assert taken([5000, 6000, 7000, 0, 1000]) == [5000, 6000, 7000, 7100, 8100]
 

@@ -71,11 +71,11 @@ def test_a_trickle_of_bytes_keeps_nobody_longer_than_asked(ends: tuple[MessagePi
 def test_a_message_that_is_too_long_is_refused_by_its_head(ends: tuple[MessagePipe, socket.socket]) -> None:
     pipe, theirs = ends
     theirs.sendall(struct.pack(">I", MOST + 1))
-    with pytest.raises(CaptureError, match=f"a message of {MOST + 1} bytes, where {MOST} are the most"):
+    with pytest.raises(CaptureError, match=f"a message of {MOST + 1} bytes; at most {MOST} are allowed"):
         pipe.receive(1)
 
 
-def test_a_closed_end_is_told(ends: tuple[MessagePipe, socket.socket]) -> None:
+def test_a_closed_end_is_an_error_on_the_other_one(ends: tuple[MessagePipe, socket.socket]) -> None:
     pipe, theirs = ends
     theirs.close()
     with pytest.raises(EOFError):
