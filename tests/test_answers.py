@@ -213,3 +213,16 @@ def test_a_time_that_takes_long_to_read_holds_up_nobody_and_is_given_up(
     assert (error.code, "was not read within 1 s" in error.message) == ("question", True)
     room.ask("again", "what was there at 14:01?")
     assert isinstance(room.replies.wait("again"), AnswerEnd)
+
+
+def test_who_hears_the_end_of_an_answer_can_ask_again_under_the_same_id(room: Room) -> None:
+    ends = []
+
+    def ask_again(reply: Reply) -> None:
+        if isinstance(reply, AnswerEnd):
+            ends.append(reply)
+            if len(ends) == 1:
+                room.ask("again", SHORT, room.replies.emit("again"))
+
+    room.ask("again", SHORT, ask_again)
+    assert isinstance(room.replies.wait("again"), AnswerEnd)

@@ -59,7 +59,7 @@ class Answers:
         key, answer = turn
         self._waiting.pop(key, None)
         if answer.cancelled and not answer.begun:
-            self._take_out(key)
+            self._take_out(key, answer)
             answer.stop()
         else:
             self._step(key, answer)
@@ -82,9 +82,9 @@ class Answers:
             with device_memory("the answer", _WAY_OUT):
                 waits_for = next(answer.steps)
         except StopIteration:
-            self._take_out(key)
+            self._take_out(key, answer)
         except Exception as exc:  # only the client that asked is to suffer
-            self._take_out(key)
+            self._take_out(key, answer)
             answer.on_reply(refusal(key[1], exc, "the answer"))
         else:
             if waits_for is not None:
@@ -103,8 +103,10 @@ class Answers:
         waits_for = self._waiting.get(key)
         return waits_for is None or waits_for.over or self._answers[key].cancelled
 
-    def _take_out(self, key: Key) -> None:
+    def _take_out(self, key: Key, answer: Answer) -> None:
+        """Another may be there by now: whoever hears the end of an answer can ask again under the same id."""
         with self._lock:
-            del self._answers[key]
+            if self._answers.get(key) is answer:
+                del self._answers[key]
             if not any(client == key[0] for client, _ in self._answers):
                 del self._last_turns[key[0]]

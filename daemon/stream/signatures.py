@@ -46,4 +46,4 @@ class Signatures:
             remade += 1
             yield info, self._layout.signatures(block.keys[None])[0]
         if remade:
-            self._log.info("signatures of other retrieval heads were made again", blocks=remade)
+            self._log.debug("signatures of other retrieval heads were made again", blocks=remade)

@@ -35,8 +35,11 @@ def test_now_is_the_newest_frames_time_also_where_the_clock_was_set_back(filled:
     inbox = filled()
     timeline, _ = timeline_of(inbox, memory)
     assert timeline.now_ns == 0
+    memory.add(make_block(8))
     memory.add(make_block(9))
     assert timeline.now_ns == at(9)
+    memory.forget([9])
+    assert timeline.now_ns == at(8), "a newest block that was forgotten leaves the one before it"
     inbox.child.last_frame_ns = at(3)
     assert timeline.now_ns == at(3)
 
