@@ -33,7 +33,7 @@ def demo(
     as_json: AsJson = False,
     folder: Annotated[Path, typer.Option(help="where its files go; emptied first")] = Path("longwatch-demo"),
 ) -> None:
-    """Watches 30 simulated minutes of a drawn yard and asks about them. No camera, no download, 1 to 3 minutes."""
+    """Watches 30 simulated minutes of a drawn yard and asks about them. No camera, no download, a minute or two."""
     options = ["--seed", str(seed), "--folder", str(folder), *(["--json"] if as_json else [])]
     _become("longwatch.demo.demo", *options)
 

@@ -68,7 +68,7 @@ def main() -> None:
     config = _CONFIG.format(folder=folder, address=address, events_port=events_port, url=url)
     show, began = make_console(stderr=True), time.monotonic()
     show.print(
-        f"watching {MINUTES} simulated minutes of a drawn yard, then asking about them; this takes 1 to 3 minutes"
+        f"watching {MINUTES} simulated minutes of a drawn yard, then asking about them; this takes a minute or two"
     )
     answers = list(watch_and_ask(config, address, url, options.seed, folder, show))
     lines = [json.dumps(as_json(answer)) for answer in answers]
