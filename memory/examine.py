@@ -26,6 +26,7 @@ from .scales import Scales
 
 _SHOWN = 3
 _BROKEN, _UNREAD = 3, 4
+_ITS = {"blocks": "its record", "spans": "its span", "signatures": "its signature", "pictures": "its picture"}
 _BY_THE_FILE = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)  # and not, say, by the system for want of memory
 
 
@@ -133,14 +134,14 @@ def find_damage(partition: Partition, check_record: Callable[[bytes], object]) -
                 if name == "blocks":
                     check_record(value)
                 else:
-                    check_value(name, block_id, value)
+                    check_value(name, block_id, value, _ITS[name])
             except StorageError as exc:
                 found[block_id][name] = str(exc)
     for name in ("blocks", "spans", "signatures"):
         for block_id in set().union(*there.values()) - there[name]:
-            found[block_id][name] = "is missing"
+            found[block_id][name] = f"{_ITS[name]} is missing"
     for error in (scales for scales in partition.blocks.scales_copies() if not isinstance(scales, Scales)):
-        found[0]["scales"] = f"one of two copies: {error}"
+        found[0]["scales"] = f"one of two copies of the scales: {error}"
     return found
 
 
@@ -151,7 +152,7 @@ def _examine_here(file: Path, fingerprint: str, map_bytes: int, repair: bool) ->
     def check(value: bytes) -> None:
         nonlocal foreign
         try:
-            read_record(value, bytes.fromhex(fingerprint)[:16], "it", scales.get).unpack()
+            read_record(value, bytes.fromhex(fingerprint)[:16], _ITS["blocks"], scales.get).unpack()
         except FingerprintMismatch:
             foreign += 1
 
@@ -162,7 +163,7 @@ def _examine_here(file: Path, fingerprint: str, map_bytes: int, repair: bool) ->
     if repair and damage:
         partition.repair(damage)
         repaired = "what was damaged is removed"
-    said = {i: ", ".join(f"{name}: {why}" for name, why in wrong.items()) for i, wrong in sorted(damage.items())}
+    said = {block_id: ", ".join(wrong.values()) for block_id, wrong in sorted(damage.items())}
     return {
         "blocks": whole - foreign,
         "damaged": said,

@@ -105,13 +105,16 @@ def read_picture(block_id: int, value: bytes) -> bytes:
     return bytes(unseal(value, f"the picture of block {block_id}", pack_id(block_id)))
 
 
-def check_value(table: str, block_id: int, value: bytes) -> None:
+def check_value(table: str, block_id: int, value: bytes, what: str) -> None:
     """Checks a row of any table but `blocks`.
+
+    Args:
+        what: begins the sentence of an error.
 
     Raises:
         CorruptBlock: the checksum does not hold.
     """
-    unseal(value, "it", pack_id(block_id) if table == "pictures" else b"")
+    unseal(value, what, pack_id(block_id) if table == "pictures" else b"")
 
 
 def read_scales(value: bytes) -> Scales:

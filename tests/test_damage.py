@@ -114,7 +114,7 @@ def test_the_doctor_finds_every_damaged_value_and_repairs_the_store(tmp_path: Pa
             flip_a_byte(file, table, number)
         code, said = doctor(daemon)
         assert code == 1
-        assert f"{blocks - 4} blocks are whole, 4 damaged (block 1: signatures: it: the checksum" in said["bad"][0]
+        assert f"{blocks - 4} blocks are whole, 4 damaged (block 1: its signature: the checksum" in said["bad"][0]
         code, said = doctor(daemon, "--repair")
         assert (code, said["bad"]) == (0, [])
         assert "what was damaged is removed" in said["ok"][-1]
