@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 import time
 
 import zmq
 
-_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+from ..daemon.connection_events import ConnectionEvents
 
 
 class Connection:
@@ -18,25 +17,18 @@ class Connection:
     """
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
-        context: zmq.Context[zmq.Socket[bytes]] = socket.context
-        name = f"inproc://connection-{id(self)}"
-        socket.monitor(name, _EVENTS)
-        self._monitor: zmq.Socket[bytes] = context.socket(zmq.PAIR)
-        self._monitor.connect(name)
+        self._events = ConnectionEvents(socket, zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         self._is_there = False
 
     def wait(self, seconds: float) -> bool:
         """Waits so long for a daemon to be there. Returns whether one is."""
         until = time.monotonic() + seconds
-        self._look(0)
-        while not self._is_there and time.monotonic() < until:
-            self._look(until - time.monotonic())
+        self._look()
+        while not self._is_there and (left := until - time.monotonic()) > 0:
+            self._events.socket.poll(int(left * 1000) + 1)
+            self._look()
         return self._is_there
 
-    def _look(self, seconds: float) -> None:
-        """Reads all that has happened, or waits for something to happen."""
-        if not self._monitor.poll(int(max(0.0, seconds) * 1000)):
-            return
-        while self._monitor.poll(0):
-            event, *_ = self._monitor.recv_multipart()
-            self._is_there = struct.unpack("=Hi", event)[0] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+    def _look(self) -> None:
+        for kind, _ in self._events.take():
+            self._is_there = kind == zmq.EVENT_HANDSHAKE_SUCCEEDED

@@ -11,6 +11,7 @@ from typing import ClassVar
 from .errors import Busy
 from .protocol import Reply
 from .refusal import refusal
+from .server.service import OnReply
 
 _WAITING_AT_MOST = 64
 
@@ -27,7 +28,7 @@ class Order(ABC):
 
     long: ClassVar[bool] = False
 
-    def __init__(self, request_id: str, on_reply: Callable[[Reply], None]) -> None:
+    def __init__(self, request_id: str, on_reply: OnReply) -> None:
         self.request_id, self.on_reply = request_id, on_reply
 
     @abstractmethod

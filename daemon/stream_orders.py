@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from .capture.settings import SourceConfig
 from .housekeeping import Housekeeping
 from .orders import Order
 from .protocol import Done, Forget, Forgotten, Reply, StreamsAdd, StreamsRemove
+from .server.service import OnReply
 from .streams import Streams
 from .watchlist import WatchList
-
-OnReply = Callable[[Reply], None]
 
 
 class AddStream(Order):

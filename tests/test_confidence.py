@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
 from longwatch.clients.report import confidence_line
@@ -13,23 +14,11 @@ from longwatch.daemon.model.settings import ModelConfig
 from longwatch.daemon.model.video_lm import VideoLM
 from longwatch.daemon.protocol import AnswerEnd
 
+from .wire import answer_end
+
 
 def end(confidence: float | None, text: str = "yes") -> AnswerEnd:
-    return AnswerEnd(
-        request_id="q",
-        text=text,
-        stream="yard",
-        evidence=[],
-        since_ns=None,
-        until_ns=None,
-        gaps=[],
-        recalled=[],
-        tokens=1,
-        ttft_ms=1.0,
-        total_ms=1.0,
-        stopped="end",
-        confidence=confidence,
-    )
+    return msgspec.structs.replace(answer_end("q", text), confidence=confidence)
 
 
 def test_an_answer_of_surer_words_is_surer_however_many_they_are() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from longwatch.daemon.protocol import AnswerEnd
 from longwatch.demo.answers import JudgedAnswer
 from longwatch.demo.demo import IN_TABLE, MINUTES, ON_SHEET, URL, draw_questions, report
 from longwatch.demo.sheet import draw_sheet
@@ -17,26 +17,16 @@ from longwatch.yard.moment import scene_moments
 from longwatch.yard.question import Question
 from longwatch.yard.scene import Scene
 
+from .wire import answer_end
+
 
 def questions(seed: int) -> list[Question]:
     return draw_questions(scene_moments(Scene.from_url(URL.format(seed=seed)), MINUTES * 60), seed)
 
 
 def judged(question: Question, *, correct: bool = True) -> JudgedAnswer:
-    end = AnswerEnd(
-        request_id="q",
-        text=question.answer if correct else "something else",
-        stream="yard",
-        evidence=[],
-        since_ns=None,
-        until_ns=None,
-        gaps=[],
-        recalled=[],
-        tokens=1,
-        ttft_ms=1.0,
-        total_ms=1.0,
-        stopped="end",
-    )
+    text = question.answer if correct else "something else"
+    end = msgspec.structs.replace(answer_end("q", text), evidence=[])
     age = 60.0 if question.proof else None
     return JudgedAnswer(question, end, 0, correct, correct if question.proof else None, age, [])
 

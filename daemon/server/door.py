@@ -18,6 +18,7 @@ from pathlib import Path
 
 import zmq
 
+from ..connection_events import ConnectionEvents
 from ..errors import ConfigError
 from ..log import get_logger
 from ..protocol import notice_the_dead
@@ -54,7 +55,7 @@ class Door:
         self._lock = None if self._file is None else _lock(self._file, address, key)
         self._listener: socket.socket | None = None
         self._shut = self._logged = False
-        self.monitor = self._monitor()
+        self._events = ConnectionEvents(socket_, _EVENTS)
         socket_.setsockopt(zmq.IPV6, "[" in address)
         socket_.setsockopt(zmq.BACKLOG, backlog)
         socket_.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
@@ -68,14 +69,14 @@ class Door:
             raise ConfigError(f"{key}: {address} cannot be bound: {zmq.strerror(exc.errno or 0)}") from exc
         self.look()
 
+    @property
+    def monitor(self) -> zmq.Socket[bytes]:
+        """Can be read when there is something for `look`."""
+        return self._events.socket
+
     def look(self) -> None:
         """Reads who came and went since the last call."""
-        while True:
-            try:
-                event, *_ = self.monitor.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            kind, number = struct.unpack("=Hi", event)
+        for kind, number in self._events.take():
             if kind == zmq.EVENT_ACCEPTED:
                 self._inside.add(number)
                 self._silent[number] = None
@@ -154,9 +155,7 @@ class Door:
         self.open()
         if self._listener is not None:
             self._listener.close()
-        with contextlib.suppress(zmq.ZMQError):
-            self._socket.disable_monitor()
-        self.monitor.close(0)
+        self._events.close()
         self._socket.close()
 
     def give_back(self) -> None:
@@ -175,16 +174,6 @@ class Door:
         if self._listener is None or not isinstance(name, tuple):
             return None
         return name if name[1] == self._listener.getsockname()[1] else None
-
-    def _monitor(self) -> zmq.Socket[bytes]:
-        """Where libzmq reports. It has no limit: else libzmq would wait for us, and all traffic with it."""
-        context: zmq.Context[zmq.Socket[bytes]] = self._socket.context
-        name = f"inproc://door-{id(self)}"
-        self._socket.monitor(name, _EVENTS)
-        monitor: zmq.Socket[bytes] = context.socket(zmq.PAIR)
-        monitor.setsockopt(zmq.RCVHWM, 0)
-        monitor.connect(name)
-        return monitor
 
 
 def _file_of(address: str) -> Path | None:

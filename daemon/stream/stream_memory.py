@@ -57,10 +57,15 @@ class StreamMemory:
         for block in reversed(fitting):
             window.append(block.block_id, block.keys, block.values, block.places)
 
+    @property
+    def newest(self) -> BlockInfo | None:
+        """The newest block that is not forgotten; None if there is none. From any thread."""
+        newest = self.retriever.index.newest(1)
+        return newest[0] if newest else None
+
     def find_last(self) -> None:
         """Takes the newest block for `last`, also if one that was newer was forgotten."""
-        newest = self.retriever.index.newest(1)
-        self.last = newest[0] if newest else None
+        self.last = self.newest
 
     def next_id(self) -> int:
         """An id for a new block.

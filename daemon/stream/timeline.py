@@ -36,8 +36,10 @@ class Timeline:
     @property
     def now_ns(self) -> int:
         """The time of the newest frame, or of the newest block before any frame has come; 0 if there is neither."""
-        newest = self._memory.retriever.index.newest(1)
-        return self._inbox.child.last_frame_ns or (newest[0].end_ns if newest else 0)
+        if frame_ns := self._inbox.child.last_frame_ns:
+            return frame_ns
+        newest = self._memory.newest
+        return 0 if newest is None else newest.end_ns
 
     def go_on(self, reason: str) -> None:
         """What comes from now on is behind what was seen. Between the two is a gap, if it is long enough.
